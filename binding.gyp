@@ -1,0 +1,28 @@
+{
+  "targets": [
+    {
+      "target_name": "vhost_net",
+      "sources": [
+        "native/addon.cc",
+        "native/constants.cc",
+        "native/descriptor.cc",
+        "native/eventfd.cc",
+        "native/link.cc",
+        "native/mapping.cc",
+        "native/netlink.cc",
+        "native/netns.cc",
+        "native/pages.cc",
+        "native/tun.cc",
+        "native/uapi_net.c",
+        "native/vhost.cc",
+        "native/watcher.cc",
+        "native/worker_thread.cc"
+      ],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
+      "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
+      "cflags_c": ["-std=c11"],
+      "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-Wno-cast-function-type"]
+    }
+  ]
+}

@@ -1,0 +1,76 @@
+import type { Tun } from '../sys/tun.js';
+import {
+  TUN_F_CSUM,
+  TUN_F_TSO4,
+  TUN_F_TSO6,
+  TUN_F_TSO_ECN,
+  TUN_F_USO4,
+  TUN_F_USO6,
+} from '../uapi/tun.js';
+import {
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_TSO4,
+  VIRTIO_NET_F_GUEST_TSO6,
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_USO,
+} from '../uapi/virtio-net.js';
+import { bit, has } from '../uapi/virtio.js';
+
+/** Which tap flag lets the kernel hand us what a feature bit allows. */
+const ACCEPT: readonly (readonly [feature: number, flag: number])[] = [
+  [VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM],
+  [VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4],
+  [VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6],
+  [VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN],
+  [VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4],
+  [VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6],
+];
+
+/** What any tap with IFF_VNET_HDR takes from us without being told. */
+const SEND =
+  bit(VIRTIO_NET_F_CSUM) |
+  bit(VIRTIO_NET_F_HOST_TSO4) |
+  bit(VIRTIO_NET_F_HOST_TSO6) |
+  bit(VIRTIO_NET_F_HOST_ECN);
+
+/** From the newest kernel's set to the least: a tap refuses a whole set for one unknown bit. */
+const SETS: readonly number[] = [
+  TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+  TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+  TUN_F_CSUM,
+];
+
+/** The `TUN_F_*` flags of a set of feature bits. */
+export function offloadFlags(features: bigint): number {
+  return ACCEPT.reduce((flags, [feature, flag]) => (has(features, feature) ? flags | flag : flags), 0);
+}
+
+function accepts(tun: Tun, flags: number): boolean {
+  try {
+    tun.setOffload(flags);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EINVAL') return false;
+    throw error;
+  }
+}
+
+/**
+ * Finds out what a tap can do by trying, and leaves it with every offload off.
+ *
+ * @returns `VIRTIO_NET_F_*` bits, of both directions.
+ */
+export function probeOffloads(tun: Tun): bigint {
+  const best = SETS.find((flags) => accepts(tun, flags)) ?? 0;
+  tun.setOffload(0);
+  const received = ACCEPT.filter(([, flag]) => (best & flag) !== 0);
+  const offered = received.reduce((features, [feature]) => features | bit(feature), SEND);
+  // Linux 6.2 brought both directions of UDP segmentation at once.
+  return (best & TUN_F_USO4) === 0 ? offered : offered | bit(VIRTIO_NET_F_HOST_USO);
+}

@@ -1,0 +1,52 @@
+import { VhostError } from '../errors.js';
+import { VHOST_NET_F_VIRTIO_NET_HDR } from '../uapi/vhost.js';
+import { VIRTIO_NET_F_MRG_RXBUF } from '../uapi/virtio-net.js';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1, bit, has } from '../uapi/virtio.js';
+
+/** What two sides can do, and what a driver wants of it. */
+export interface FeatureOffer {
+  /** `VHOST_GET_FEATURES`. */
+  readonly vhost: bigint;
+  /** What the backend serves. */
+  readonly backend: bigint;
+  /** What the driver can use. */
+  readonly wanted: bigint;
+  /** Of these, what it can't do without, by bit number and name. */
+  readonly required: readonly (readonly [number: number, name: string])[];
+}
+
+/**
+ * Bits that mean something else to vhost than to a driver, or that nobody serves here: bit 27 would
+ * move the header from the tap to vhost, bit 33 would make vhost ask for every address.
+ */
+const NEVER = bit(VHOST_NET_F_VIRTIO_NET_HDR) | bit(VIRTIO_F_ACCESS_PLATFORM);
+
+/**
+ * What driver and device agree on: each bit is offered by whoever serves it, vhost or the backend;
+ * one AND over everything would lose every offload, which vhost knows nothing about.
+ *
+ * @throws {VhostError} `ERR_VHOST_FEATURE_MISSING`: a required bit is offered by neither.
+ */
+export function negotiate(offer: FeatureOffer): bigint {
+  const negotiated = (offer.vhost | offer.backend) & offer.wanted & ~NEVER;
+  for (const [number, name] of offer.required) {
+    if (!has(negotiated, number)) {
+      throw new VhostError('ERR_VHOST_FEATURE_MISSING', `this kernel's vhost-net lacks ${name}`);
+    }
+  }
+  return negotiated;
+}
+
+/** The part of an agreement that vhost is told: it refuses bits that are not its own. */
+export function vhostPart(negotiated: bigint, vhost: bigint): bigint {
+  return negotiated & vhost & ~NEVER;
+}
+
+/**
+ * Bytes of the header before each frame. Virtio 1.3 §5.1.6 "Device Operation";
+ * `drivers/vhost/net.c` `vhost_net_set_features`.
+ */
+export function headerSize(negotiated: bigint): number {
+  const long = has(negotiated, VIRTIO_F_VERSION_1) || has(negotiated, VIRTIO_NET_F_MRG_RXBUF);
+  return long ? 12 : 10;
+}

@@ -1,0 +1,185 @@
+import type { BackendQueue } from '../backend/backend.js';
+import { VhostError } from '../errors.js';
+import type { GuestMemory, Pin } from '../memory/guest-memory.js';
+import { EventFd } from '../sys/eventfd.js';
+import { VhostNet } from '../sys/vhost-net.js';
+import type { VringAddresses } from '../sys/vhost-net.js';
+import type { WorkerThread } from '../sys/worker-thread.js';
+import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../uapi/vhost.js';
+import { UndoList, allOrNothing } from '../undo.js';
+
+/** Where one vring lies, and from where on the device reads it. */
+export interface VringPlacement {
+  /** Descriptors, a power of 2. */
+  readonly size: number;
+  readonly addresses: VringAddresses;
+  /** Avail index of the first chain that the device has not seen. */
+  readonly base: number;
+}
+
+/** What a start needs. */
+export interface QueuePairStart {
+  /** What descriptors may name; pinned for as long as the pair runs. */
+  readonly memory: GuestMemory;
+  /** vhost's part of the agreement. */
+  readonly features: bigint;
+  readonly receive: VringPlacement;
+  readonly transmit: VringPlacement;
+  readonly backend: BackendQueue;
+}
+
+/** The three signals of one vring. */
+export class VringEvents {
+  /** Driver to device: there are new buffers. */
+  readonly kick: EventFd;
+  /** Device to driver: there are used buffers. */
+  readonly call: EventFd;
+  /** Device to driver: the ring is broken. */
+  readonly err: EventFd;
+
+  constructor(undo: UndoList) {
+    const make = () => {
+      const eventfd = new EventFd();
+      undo.push(() => {
+        eventfd.close();
+      });
+      return eventfd;
+    };
+    this.kick = make();
+    this.call = make();
+    this.err = make();
+  }
+
+  unwatch(): void {
+    this.call.unwatch();
+    this.err.unwatch();
+  }
+}
+
+/**
+ * One vhost descriptor with its worker, the eventfds of its two vrings, and their start and stop.
+ * Knows nothing of what is in the rings: it is told where they lie.
+ *
+ * Going down is the order that matters: vrings off their backend, watchers stopped, vhost descriptor
+ * closed (this ends the worker), and only then may the backend, the eventfds and the memory go.
+ */
+export class QueuePair {
+  readonly receive: VringEvents;
+  readonly transmit: VringEvents;
+
+  readonly #vhost: VhostNet;
+  readonly #down: UndoList;
+  #running: UndoList | undefined;
+
+  /** Opens the device, makes this process its owner, creates the eventfds. */
+  static open(path?: string): QueuePair {
+    return allOrNothing((undo) => new QueuePair(undo, path));
+  }
+
+  private constructor(undo: UndoList, path?: string) {
+    this.#down = undo;
+    this.receive = new VringEvents(undo);
+    this.transmit = new VringEvents(undo);
+    this.#vhost = new VhostNet(path);
+    undo.push(() => {
+      this.#vhost.close();
+    });
+    this.#vhost.setOwner();
+    undo.push(() => {
+      this.receive.unwatch();
+      this.transmit.unwatch();
+    });
+  }
+
+  /** The kernel thread that serves both vrings; undefined when it can't be known which it is. */
+  get worker(): WorkerThread | undefined {
+    return this.#vhost.worker;
+  }
+
+  get running(): boolean {
+    return this.#running !== undefined;
+  }
+
+  get closed(): boolean {
+    return this.#vhost.closed;
+  }
+
+  /** Feature bits that vhost offers. */
+  offeredFeatures(): bigint {
+    return this.#vhost.getFeatures();
+  }
+
+  /**
+   * Hands both vrings to the worker. When a step fails, those before it are taken back and the pair
+   * is as if it had not been started.
+   *
+   * @throws {VhostError} `ERR_VHOST_STATE`: it runs already.
+   */
+  start(start: QueuePairStart): void {
+    if (this.#running) throw new VhostError('ERR_VHOST_STATE', 'the queue pair runs already');
+    this.#running = allOrNothing((undo) => {
+      const pin: Pin = start.memory.pin('a running queue pair');
+      undo.push(() => {
+        pin.release();
+      });
+      this.#vhost.setFeatures(start.features);
+      this.#setMemory(start.memory);
+      this.#setUp(VHOST_NET_VQ_RX, start.receive, this.receive);
+      this.#setUp(VHOST_NET_VQ_TX, start.transmit, this.transmit);
+      this.#bind(VHOST_NET_VQ_RX, start.backend, undo);
+      this.#bind(VHOST_NET_VQ_TX, start.backend, undo);
+      return undo;
+    });
+  }
+
+  /** Takes both vrings back. When it returned, the worker touches neither rings nor buffers. */
+  stop(): void {
+    const running = this.#running;
+    this.#running = undefined;
+    running?.unwind();
+  }
+
+  /** Avail indices from which the device would read on; exact only while stopped. */
+  bases(): { receive: number; transmit: number } {
+    return {
+      receive: this.#vhost.getVringBase(VHOST_NET_VQ_RX),
+      transmit: this.#vhost.getVringBase(VHOST_NET_VQ_TX),
+    };
+  }
+
+  /** Stops, ends the worker, closes every descriptor. */
+  close(): void {
+    try {
+      this.stop();
+    } finally {
+      this.#down.unwind();
+    }
+  }
+
+  #setMemory(memory: GuestMemory): void {
+    this.#vhost.setMemTable(
+      memory.regions.map((region) => ({
+        guestAddress: BigInt(region.guestAddress),
+        byteLength: BigInt(region.byteLength),
+        hostAddress: region.hostAddress,
+      })),
+    );
+  }
+
+  /** No backend yet, so nothing here starts anything or needs taking back. */
+  #setUp(index: number, placement: VringPlacement, events: VringEvents): void {
+    this.#vhost.setVringNum(index, placement.size);
+    this.#vhost.setVringBase(index, placement.base);
+    this.#vhost.setVringAddr(index, placement.addresses);
+    this.#vhost.setVringErr(index, events.err);
+    this.#vhost.setVringCall(index, events.call);
+    this.#vhost.setVringKick(index, events.kick);
+  }
+
+  #bind(index: number, backend: BackendQueue, undo: UndoList): void {
+    this.#vhost.setBackend(index, backend);
+    undo.push(() => {
+      this.#vhost.setBackend(index, undefined);
+    });
+  }
+}

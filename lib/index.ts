@@ -1,0 +1,41 @@
+/**
+ * Linux's vhost-net from Node: virtqueues in mmap'd memory, and the kernel's own worker behind them.
+ *
+ * @packageDocumentation
+ */
+export { openPort, Port } from './port/port.js';
+export type { PortEvents } from './port/port.js';
+export type { PortOptions } from './port/options.js';
+export type { Offloads } from './port/offload.js';
+export type { Frame } from './port/frame.js';
+export type { FrameCopy } from './port/frame-copies.js';
+export type { ReceiveBatch } from './port/receive.js';
+export type { Reservation } from './port/transmit-path.js';
+export type {
+  PortStatistics,
+  ReceiveStatistics,
+  RingCounters,
+  TransmitStatistics,
+} from './port/statistics.js';
+
+export { Tap } from './backend/tap.js';
+export type { TapOptions } from './backend/tap.js';
+export type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend/backend.js';
+
+export { VhostNet } from './sys/vhost-net.js';
+export type { BackendDescriptor, MemoryTableRow, VringAddresses } from './sys/vhost-net.js';
+export { EventFd } from './sys/eventfd.js';
+export { Pages } from './sys/pages.js';
+export type { PagesOptions } from './sys/pages.js';
+export type { WorkerThread } from './sys/worker-thread.js';
+
+export { GuestMemory } from './memory/guest-memory.js';
+export type { MemoryRegion, Pin, Translation } from './memory/guest-memory.js';
+export { DriverQueue } from './ring/driver-queue.js';
+export type { DriverQueueOptions } from './ring/driver-queue.js';
+export type { IndirectArea, Segment } from './ring/descriptor-table.js';
+export { splitLayout } from './ring/split-layout.js';
+export type { SplitLayout } from './ring/split-layout.js';
+export type { NetHeader } from './ring/net-header.js';
+
+export { VhostError, VhostSystemError } from './errors.js';

@@ -1,0 +1,168 @@
+/**
+ * Finds and loads the addon, and says what it exports. The only file that touches the binary.
+ *
+ * Every function throws `VhostSystemError` when the system refuses, `TypeError` or `RangeError` when
+ * an argument does not fit.
+ */
+import path from 'node:path';
+
+import bindings from 'bindings';
+
+import { VhostError, VhostSystemError } from './errors.js';
+
+/** One open file; `fd` is -1 once closed. */
+export interface NativeDescriptor {
+  readonly fd: number;
+  close(): void;
+}
+
+/** One mmap'd range; `buffer` is undefined once closed. */
+export interface NativePages {
+  readonly buffer: ArrayBuffer | undefined;
+  readonly address: bigint;
+  memfd(): NativeDescriptor | undefined;
+  close(): void;
+}
+
+/** A callback on the event loop for as long as it is open. */
+export interface NativeWatcher {
+  ref(): void;
+  unref(): void;
+  close(): void;
+}
+
+/** `RTM_NEWLINK`, decoded; counters are the interface's own (receive = what the host received). */
+export interface NativeLink {
+  index: number;
+  name: string;
+  up: boolean;
+  mtu: number;
+  carrier: boolean;
+  mac: Uint8Array;
+  counters: NativeLinkCounters;
+}
+
+/** `struct rtnl_link_stats64`, as the host sees its interface: our transmit is its receive. */
+export interface NativeLinkCounters {
+  receivePackets: number;
+  receiveBytes: number;
+  receiveErrors: number;
+  receiveDropped: number;
+  transmitPackets: number;
+  transmitBytes: number;
+  transmitErrors: number;
+  transmitDropped: number;
+}
+
+type MakeSystemError = (errno: number, syscall: string, request: string, path?: string) => Error;
+
+interface Native {
+  configure(makeSystemError: MakeSystemError): void;
+  constants(): Record<string, number>;
+
+  descriptorOpen(path: string, writable: boolean): NativeDescriptor;
+  descriptorDuplicate(fd: number): NativeDescriptor;
+
+  Pages: {
+    new (byteLength: number, shared: boolean, hugePages: boolean): NativePages;
+    new (byteLength: number, memfd: NativeDescriptor): NativePages;
+  };
+
+  eventfdCreate(): NativeDescriptor;
+  eventfdSignal(eventfd: NativeDescriptor): void;
+  eventfdDrain(eventfd: NativeDescriptor): number;
+  Watcher: new (eventfd: NativeDescriptor, callback: (count: number) => void) => NativeWatcher;
+
+  vhostSetOwner(vhost: NativeDescriptor): number;
+  vhostGetFeatures(vhost: NativeDescriptor): bigint;
+  vhostSetFeatures(vhost: NativeDescriptor, features: bigint): void;
+  vhostSetMemTable(vhost: NativeDescriptor, rows: readonly (readonly [bigint, bigint, bigint])[]): void;
+  vhostSetVringNum(vhost: NativeDescriptor, index: number, size: number): void;
+  vhostSetVringBase(vhost: NativeDescriptor, index: number, base: number): void;
+  vhostGetVringBase(vhost: NativeDescriptor, index: number): number;
+  vhostSetVringAddr(
+    vhost: NativeDescriptor,
+    index: number,
+    flags: number,
+    desc: bigint,
+    used: bigint,
+    avail: bigint,
+    log: bigint,
+  ): void;
+  vhostSetVringKick(vhost: NativeDescriptor, index: number, eventfd?: NativeDescriptor): void;
+  vhostSetVringCall(vhost: NativeDescriptor, index: number, eventfd?: NativeDescriptor): void;
+  vhostSetVringErr(vhost: NativeDescriptor, index: number, eventfd?: NativeDescriptor): void;
+  vhostNetSetBackend(vhost: NativeDescriptor, index: number, backend?: NativeDescriptor): void;
+
+  tunOpen(netns?: NativeDescriptor): NativeDescriptor;
+  tunSetIff(tun: NativeDescriptor, name: string, flags: number): string;
+  tunGetIff(tun: NativeDescriptor): [name: string, flags: number];
+  tunGetNetns(tun: NativeDescriptor): NativeDescriptor;
+  tunGetFeatures(tun: NativeDescriptor): number;
+  tunSetVnetHdrSize(tun: NativeDescriptor, size: number): void;
+  tunGetVnetHdrSize(tun: NativeDescriptor): number;
+  tunSetOffload(tun: NativeDescriptor, flags: number): void;
+  tunSetSendBuffer(tun: NativeDescriptor, byteLength: number): void;
+  tunGetSendBuffer(tun: NativeDescriptor): number;
+  tunSetPersist(tun: NativeDescriptor, persist: number): void;
+  tunSetOwner(tun: NativeDescriptor, uid: number): void;
+  tunSetGroup(tun: NativeDescriptor, gid: number): void;
+  tunSetCarrier(tun: NativeDescriptor, carrier: number): void;
+
+  netlinkOpen(netns?: NativeDescriptor): NativeDescriptor;
+  linkGet(netlink: NativeDescriptor, nameOrIndex: string | number): NativeLink;
+  linkSet(
+    netlink: NativeDescriptor,
+    index: number,
+    up: boolean | undefined,
+    mtu: number | undefined,
+    mac: Uint8Array | undefined,
+  ): void;
+  addressAdd(
+    netlink: NativeDescriptor,
+    index: number,
+    address: Uint8Array,
+    prefixLength: number,
+  ): void;
+}
+
+/**
+ * `build/Debug` is left out on purpose: a sanitizer build that somebody left there must not be
+ * picked up. `VHOST_NET_ADDON` names such a build when it is wanted.
+ */
+function load(): Native {
+  const override = process.env['VHOST_NET_ADDON'];
+  const places: string[][] = [['module_root', 'build', 'Release', 'bindings']];
+  if (override !== undefined) places.unshift([path.resolve(override)]);
+  try {
+    return bindings({
+      bindings: 'vhost_net.node',
+      module_root: path.join(__dirname, '..'),
+      try: places,
+    }) as Native;
+  } catch (error) {
+    throw loadFailure(error);
+  }
+}
+
+function loadFailure(cause: unknown): VhostError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new VhostError(
+    'ERR_VHOST_ADDON_LOAD',
+    [
+      `the native addon of vhost-net could not be loaded on ${process.platform}-${process.arch}, ` +
+        `Node ${process.version} (module version ${process.versions.modules})`,
+      reason,
+      'It is built when the package is installed. Where install scripts are blocked, allow them: ' +
+        'npm approve-scripts vhost-net && npm rebuild vhost-net. ' +
+        'Building needs python3, make and a C++17 compiler.',
+    ].join('\n'),
+  );
+}
+
+/** The addon of this environment. */
+export const native: Native = load();
+
+native.configure(
+  (errno, syscall, request, place) => new VhostSystemError(errno, syscall, request, place),
+);

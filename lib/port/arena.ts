@@ -1,0 +1,164 @@
+import { GuestMemory } from '../memory/guest-memory.js';
+import { splitLayout } from '../ring/split-layout.js';
+import type { SplitLayout } from '../ring/split-layout.js';
+import type { VringPlacement } from '../dataplane/queue-pair.js';
+import { Pages } from '../sys/pages.js';
+import { allOrNothing } from '../undo.js';
+
+/** Nothing that two CPUs write lies on one cache line, nor on the pair that is fetched together. */
+const RING_ALIGN = 128;
+
+/**
+ * Where the header begins in a slot. With the 12 bytes of `struct virtio_net_hdr_v1` the frame then
+ * begins at 16, so that whole words of it can be copied.
+ */
+export const HEADER_AT = 4;
+export const HEADER_SIZE = 12;
+export const PAYLOAD_AT = HEADER_AT + HEADER_SIZE;
+
+/** A slot is whole cache lines, and an odd number of them: equal offsets spread over all cache sets. */
+function strideFor(byteLength: number): number {
+  const lines = Math.ceil(byteLength / 64);
+  return 64 * (lines % 2 === 0 ? lines + 1 : lines);
+}
+
+/** The slots of one ring: slot *i* belongs to descriptor *i*. */
+export class SlotArea {
+  /** Bytes from one slot to the next. */
+  readonly stride: number;
+  /** Bytes that the first slot of a frame holds besides the header. */
+  readonly capacity: number;
+  /** Bytes that every further slot of a frame holds. */
+  readonly tailCapacity: number;
+  /** Per slot, where the frame begins: {@link capacity} bytes. Made once: views cost. */
+  readonly payloads: readonly Uint8Array[];
+  /** Per slot, what a further slot of a frame holds: {@link tailCapacity} bytes. */
+  readonly tails: readonly Uint8Array[];
+  /** The whole area as 16-bit words, for headers. */
+  readonly words16: Uint16Array;
+  /** The whole area as 32-bit words, for short copies. */
+  readonly words32: Uint32Array;
+
+  constructor(
+    buffer: ArrayBuffer,
+    byteOffset: number,
+    readonly count: number,
+    stride: number,
+    readonly guestAddress: number,
+  ) {
+    this.stride = stride;
+    this.capacity = stride - PAYLOAD_AT;
+    this.tailCapacity = stride - HEADER_AT;
+    const at = (slot: number, offset: number, length: number) =>
+      new Uint8Array(buffer, byteOffset + slot * stride + offset, length);
+    this.payloads = Array.from({ length: count }, (_, i) => at(i, PAYLOAD_AT, this.capacity));
+    this.tails = Array.from({ length: count }, (_, i) => at(i, HEADER_AT, this.tailCapacity));
+    this.words16 = new Uint16Array(buffer, byteOffset, (count * stride) / 2);
+    this.words32 = new Uint32Array(buffer, byteOffset, (count * stride) / 4);
+  }
+
+  /** The guest address that a descriptor for this slot names. */
+  address(slot: number): number {
+    return this.guestAddress + slot * this.stride + HEADER_AT;
+  }
+
+  /** How many slots a frame of this length takes. */
+  slotsFor(byteLength: number): number {
+    const rest = byteLength - this.capacity;
+    return rest <= 0 ? 1 : 1 + Math.ceil(rest / this.tailCapacity);
+  }
+}
+
+/** What the memory of a port is made for. */
+export interface ArenaOptions {
+  /** Descriptors of each ring. */
+  readonly queueSize: number;
+  /** Bytes of a frame that one slot must hold. */
+  readonly slotPayload: number;
+}
+
+/** One ring's place in the memory. */
+export interface RingPlace {
+  readonly byteOffset: number;
+  readonly layout: SplitLayout;
+}
+
+/**
+ * The memory of a port: one mapping for both rings, and one for the slots. Only the slots are in
+ * vhost's memory table, so that no descriptor can name the rings.
+ */
+export class Arena {
+  readonly memory: GuestMemory;
+  readonly ringBuffer: ArrayBuffer;
+  readonly receive: RingPlace;
+  readonly transmit: RingPlace;
+  readonly receiveSlots: SlotArea;
+  readonly transmitSlots: SlotArea;
+
+  readonly #rings: Pages;
+  readonly #pool: Pages;
+  readonly #queueSize: number;
+
+  static allocate(options: ArenaOptions): Arena {
+    const layout = splitLayout(options.queueSize);
+    const stride = strideFor(PAYLOAD_AT + options.slotPayload);
+    return allOrNothing((undo) => {
+      const rings = Pages.allocate({ byteLength: 2 * ringStride(layout) });
+      undo.push(() => {
+        rings.close();
+      });
+      const pool = Pages.allocate({ byteLength: 2 * options.queueSize * stride });
+      undo.push(() => {
+        pool.close();
+      });
+      return new Arena(rings, pool, options.queueSize, stride, layout);
+    });
+  }
+
+  private constructor(
+    rings: Pages,
+    pool: Pages,
+    queueSize: number,
+    stride: number,
+    layout: SplitLayout,
+  ) {
+    this.#rings = rings;
+    this.#pool = pool;
+    this.#queueSize = queueSize;
+    this.ringBuffer = rings.buffer;
+    this.receive = { byteOffset: 0, layout };
+    this.transmit = { byteOffset: ringStride(layout), layout };
+    const half = queueSize * stride;
+    this.receiveSlots = new SlotArea(pool.buffer, 0, queueSize, stride, 0);
+    this.transmitSlots = new SlotArea(pool.buffer, half, queueSize, stride, half);
+    this.memory = new GuestMemory([
+      { guestAddress: 0, hostAddress: pool.address, buffer: pool.buffer, byteLength: 2 * half },
+    ]);
+  }
+
+  /** How the kernel finds a ring. */
+  placement(place: RingPlace, base: number): VringPlacement {
+    const start = this.#rings.address + BigInt(place.byteOffset);
+    const { desc, avail, used } = place.layout;
+    return {
+      size: this.#queueSize,
+      base,
+      addresses: {
+        desc: start + BigInt(desc),
+        avail: start + BigInt(avail),
+        used: start + BigInt(used),
+      },
+    };
+  }
+
+  /** @throws {VhostError} `ERR_VHOST_MEMORY_IN_USE`: the kernel may still use it. */
+  close(): void {
+    this.memory.close();
+    this.#pool.close();
+    this.#rings.close();
+  }
+}
+
+function ringStride(layout: SplitLayout): number {
+  return Math.ceil(layout.byteLength / RING_ALIGN) * RING_ALIGN;
+}

@@ -1,0 +1,121 @@
+import { HEADER_AT } from './arena.js';
+import type { SlotArea } from './arena.js';
+import { readHeader } from '../ring/net-header.js';
+import type { NetHeader } from '../ring/net-header.js';
+
+/** What takes a frame's slots back. */
+interface SlotOwner {
+  reclaim(frame: Frame): void;
+}
+
+/**
+ * A received frame. It is *borrowed*: valid until the handler that got it returns, then its memory is
+ * the kernel's again. {@link hold} keeps it until {@link release}.
+ *
+ * There is one object for each slot, made once and used again for every frame that comes there.
+ */
+export class Frame {
+  /** Bytes of the frame, its virtio-net header not counted. */
+  length = 0;
+  /** @internal How many further slots it spans. */
+  extraCount = 0;
+  /** @internal The further slots, and how many bytes each holds. */
+  readonly extraSlots: number[] = [];
+  /** @internal */
+  readonly extraLengths: number[] = [];
+
+  readonly #slots: SlotArea;
+  readonly #owner: SlotOwner;
+  #held = false;
+  #kept = false;
+
+  /** @internal */
+  constructor(
+    slots: SlotArea,
+    owner: SlotOwner,
+    /** @internal The slot it begins in. */
+    readonly slot: number,
+  ) {
+    this.#slots = slots;
+    this.#owner = owner;
+    this.first = slots.payloads[slot] ?? new Uint8Array(0);
+  }
+
+  /**
+   * The memory of the frame's first slot, longer than the frame: bytes 0 to `min(length,
+   * first.length)` are its. Costs nothing; {@link bytes} makes a new view at each use.
+   */
+  readonly first: Uint8Array;
+
+  /** @internal */
+  get area(): SlotArea {
+    return this.#slots;
+  }
+
+  /** Whether the frame lies in one piece, so that {@link bytes} is a view and no copy. */
+  get contiguous(): boolean {
+    return this.extraCount === 0;
+  }
+
+  /**
+   * The frame's bytes: a view of the memory that the kernel wrote, or, when it spans several slots, a
+   * copy in one piece.
+   */
+  get bytes(): Uint8Array {
+    if (this.extraCount === 0) return this.first.subarray(0, this.length);
+    const copy = new Uint8Array(this.length);
+    this.copyTo(copy);
+    return copy;
+  }
+
+  /** Copies the frame to the beginning of `target`, which must have room for {@link length} bytes. */
+  copyTo(target: Uint8Array): void {
+    let at = Math.min(this.length, this.first.length);
+    target.set(this.first.subarray(0, at));
+    for (let i = 0; i < this.extraCount; i++) {
+      const tail = this.#slots.tails[this.extraSlots[i] ?? 0];
+      const length = this.extraLengths[i] ?? 0;
+      if (tail) target.set(tail.subarray(0, length), at);
+      at += length;
+    }
+  }
+
+  /** @internal Index of the header's first 16-bit word in the area. */
+  get headerAt(): number {
+    return (this.slot * this.#slots.stride + HEADER_AT) >> 1;
+  }
+
+  /** The virtio-net header that came with the frame: what of it is still unfinished. */
+  get header(): NetHeader {
+    return readHeader(this.#slots.words16, this.headerAt);
+  }
+
+  /** Whether somebody keeps it. */
+  get held(): boolean {
+    return this.#held;
+  }
+
+  /**
+   * Keeps the frame's memory after the handler returns. Every held frame is one slot less to receive
+   * in; with all slots held nothing is received.
+   */
+  hold(): this {
+    this.#held = true;
+    return this;
+  }
+
+  /** Gives a held frame's memory back. Its bytes are not to be looked at any more. */
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    // Within the handler that got it, the end of the handler takes the slots back.
+    if (this.#kept) this.#owner.reclaim(this);
+    this.#kept = false;
+  }
+
+  /** @internal The handler has returned: whether the slots stay with who holds the frame. */
+  settle(): boolean {
+    this.#kept = this.#held;
+    return this.#kept;
+  }
+}

@@ -1,0 +1,80 @@
+import { LONGEST_GSO_FRAME } from './offload.js';
+import type { Offloads } from './offload.js';
+import type { Backend } from '../backend/backend.js';
+import type { TapOptions } from '../backend/tap.js';
+import { misuse } from '../errors.js';
+import { checkQueueSize } from '../ring/split-layout.js';
+
+/** How to open a port. */
+export interface PortOptions {
+  /** What stands behind vhost: how to make it, or one that is open. The port closes it either way. */
+  backend: TapOptions | Backend;
+  /** Descriptors of each ring: a power of 2 in 2..32768. Default: 1024. */
+  queueSize?: number;
+  /** Default: `none`. */
+  offloads?: Offloads;
+  /** Aborting closes the port. */
+  signal?: AbortSignal;
+  /** Overwrite every slot that goes back to the kernel, so that a stale view shows at once. Default: false. */
+  poison?: boolean;
+}
+
+const KNOWN = ['backend', 'queueSize', 'offloads', 'signal', 'poison'];
+
+/** Options with every default filled in. */
+export interface CheckedPortOptions {
+  readonly backend: TapOptions | Backend;
+  readonly queueSize: number;
+  readonly offloads: Offloads;
+  readonly signal: AbortSignal | undefined;
+  readonly poison: boolean;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+/** Whether a backend was given open, and not as options. */
+export function isBackend(backend: TapOptions | Backend): backend is Backend {
+  return 'queues' in backend;
+}
+
+/** @throws {TypeError} {@link RangeError} naming the option that does not fit. */
+export function checkPortOptions(options: PortOptions): CheckedPortOptions {
+  if (!isObject(options)) throw misuse.type('options', 'an object', options);
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.includes(name)) throw misuse.unknown(name, KNOWN);
+  }
+  const { backend, queueSize = 1024, offloads = 'none', signal, poison = false } = options;
+  if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
+  checkQueueSize(queueSize);
+  if (queueSize < 2) throw misuse.range('queueSize', 'a power of 2 in 2..32768', queueSize);
+  if (!['none', 'auto'].includes(offloads)) {
+    throw misuse.range('offloads', "'none' or 'auto'", offloads);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw misuse.type('signal', 'an AbortSignal', signal);
+  }
+  if (typeof poison !== 'boolean') throw misuse.type('poison', 'a boolean', poison);
+  return { backend, queueSize, offloads, signal, poison };
+}
+
+/** Bytes of a slot's frame when every frame is complete: an Ethernet frame with a VLAN tag. */
+const PLAIN_SLOT = 1518;
+
+/** With offloads: a quarter of the longest frame, so that a short one does not waste much. */
+const OFFLOAD_SLOT = 16384;
+
+/**
+ * Bytes of frame that one slot is to hold.
+ *
+ * @throws {RangeError} Even the whole receive ring could not hold one frame; it would wait for ever.
+ */
+export function slotPayload(queueSize: number, offloads: Offloads, mtu: number): number {
+  const slot = offloads === 'auto' ? OFFLOAD_SLOT : PLAIN_SLOT;
+  const longest = offloads === 'auto' ? LONGEST_GSO_FRAME : mtu + 18;
+  if (queueSize * slot < longest) {
+    throw misuse.range('queueSize', `enough for a frame of ${String(longest)} bytes`, queueSize);
+  }
+  return slot;
+}

@@ -1,0 +1,284 @@
+import { EventEmitter } from 'node:events';
+
+import { Arena } from './arena.js';
+import { frameCopies } from './frame-copies.js';
+import type { FrameCopy } from './frame-copies.js';
+import type { Frame } from './frame.js';
+import { REQUIRED, forwardHeader, transmitLimits, wantedFeatures } from './offload.js';
+import { checkPortOptions, isBackend, slotPayload } from './options.js';
+import type { CheckedPortOptions, PortOptions } from './options.js';
+import { ReceivePath } from './receive-path.js';
+import type { ReceiveBatch } from './receive.js';
+import type { PortStatistics } from './statistics.js';
+import { TransmitPath } from './transmit-path.js';
+import type { Reservation } from './transmit-path.js';
+import type { Backend } from '../backend/backend.js';
+import { Tap } from '../backend/tap.js';
+import { headerSize, negotiate, vhostPart } from '../dataplane/features.js';
+import { QueuePair } from '../dataplane/queue-pair.js';
+import { VhostError } from '../errors.js';
+import { DriverQueue } from '../ring/driver-queue.js';
+import type { NetHeader } from '../ring/net-header.js';
+import { VIRTIO_RING_F_EVENT_IDX, has } from '../uapi/virtio.js';
+import { UndoList, allOrNothing } from '../undo.js';
+
+/** The events of a port. */
+export interface PortEvents {
+  /** Frames came; they are borrowed until the handler returns. Without a handler nothing is taken. */
+  receive: [batch: ReceiveBatch];
+  /** After a `send` that returned false: there is room again. */
+  drain: [];
+  /** The port is of no more use, and should be closed. */
+  error: [error: Error];
+  /** Everything is taken down. */
+  close: [];
+}
+
+/**
+ * Driver mode: this process is the virtio driver, the kernel's vhost worker is the device, and a
+ * backend such as a tap is the wire. See {@link openPort}.
+ */
+export class Port extends EventEmitter<PortEvents> {
+  readonly #down: UndoList;
+  readonly #pair: QueuePair;
+  readonly #backend: Backend;
+  readonly #features: bigint;
+  readonly #receive: ReceivePath;
+  readonly #transmit: TransmitPath;
+  #closed = false;
+
+  /** @internal See {@link openPort}. */
+  static open(options: CheckedPortOptions): Port {
+    return allOrNothing((undo) => new Port(options, undo));
+  }
+
+  private constructor(options: CheckedPortOptions, undo: UndoList) {
+    super();
+    this.#down = undo;
+    const backend = isBackend(options.backend) ? options.backend : Tap.open(options.backend);
+    undo.push(() => {
+      backend.close();
+    });
+    this.#backend = backend;
+    const { mtu } = backend.link();
+    const arena = Arena.allocate({
+      queueSize: options.queueSize,
+      slotPayload: slotPayload(options.queueSize, options.offloads, mtu),
+    });
+    undo.push(() => {
+      arena.close();
+    });
+    this.#pair = QueuePair.open();
+    undo.push(() => {
+      this.#pair.close();
+    });
+    this.#features = this.#negotiate(options);
+    const makeQueue = (byteOffset: number) =>
+      new DriverQueue(arena.ringBuffer, byteOffset, {
+        size: options.queueSize,
+        eventIdx: has(this.#features, VIRTIO_RING_F_EVENT_IDX),
+      });
+    this.#receive = new ReceivePath({
+      port: this,
+      queue: makeQueue(arena.receive.byteOffset),
+      slots: arena.receiveSlots,
+      events: this.#pair.receive,
+      poison: options.poison,
+    });
+    this.#transmit = new TransmitPath({
+      port: this,
+      queue: makeQueue(arena.transmit.byteOffset),
+      slots: arena.transmitSlots,
+      events: this.#pair.transmit,
+      limits: transmitLimits(this.#features, mtu),
+    });
+    this.#start(arena);
+    if (options.signal) this.#obey(options.signal);
+  }
+
+  /** The backend's interface, by name. */
+  get name(): string {
+    return this.#backend.name;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Bytes of the longest frame that {@link send} takes. */
+  get longestFrame(): number {
+    return this.#transmit.longest;
+  }
+
+  /**
+   * Copies a frame into the transmit ring. It goes out with others of this turn of the event loop, or
+   * at the next {@link flush}.
+   *
+   * @param bytes  The frame, from its destination address on, without checksum; 14 bytes to
+   * {@link longestFrame}.
+   * @param header  What the kernel is to complete; only what was negotiated.
+   * @returns False: the ring is full, nothing was taken, and `drain` will come.
+   * @throws {RangeError} A frame or header that would be refused, or wedge the worker.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   */
+  send(bytes: Uint8Array, header?: Readonly<NetHeader>): boolean {
+    return this.#transmit.send(bytes, header);
+  }
+
+  /**
+   * The same for several frames.
+   *
+   * @returns How many were taken, from the first on.
+   */
+  sendBatch(frames: readonly Uint8Array[]): number {
+    return this.#transmit.sendBatch(frames);
+  }
+
+  /**
+   * Sends a frame that another port received, with what its header says is still unfinished.
+   *
+   * @returns False: the ring is full.
+   */
+  forward(frame: Frame): boolean {
+    return this.#transmit.send(frame.bytes, forwardHeader(frame.header));
+  }
+
+  /**
+   * Takes a slot, for a frame to be written in place.
+   *
+   * @param length  Bytes of the frame.
+   * @returns Undefined when the ring is full.
+   */
+  reserve(length: number): Reservation | undefined {
+    return this.#transmit.reserve(length);
+  }
+
+  /** Sends what was written to a reservation. */
+  commit(reservation: Reservation, header?: Readonly<NetHeader>): void {
+    this.#transmit.commit(reservation, header);
+  }
+
+  /** Lets the worker have every frame sent so far, now. */
+  flush(): void {
+    this.#transmit.flush();
+  }
+
+  /** When the worker has taken every frame sent so far. */
+  drained(): Promise<void> {
+    return this.#transmit.drained();
+  }
+
+  /** Stops giving frames to handlers; they wait in the ring, and then in the kernel until it is full. */
+  pause(): void {
+    this.#receive.pause();
+  }
+
+  /** Goes on after {@link pause}. */
+  resume(): void {
+    this.#receive.resume();
+  }
+
+  /** Lets the open port keep the process alive (the default). */
+  ref(): this {
+    this.#receive.ref();
+    return this;
+  }
+
+  /** Lets the process end although the port is open. */
+  unref(): this {
+    this.#receive.unref();
+    return this;
+  }
+
+  /**
+   * State and counters, read now.
+   *
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   */
+  statistics(): PortStatistics {
+    if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the port is closed');
+    return {
+      receive: this.#receive.statistics(),
+      transmit: this.#transmit.statistics(),
+      worker: this.#pair.worker,
+      link: this.#backend.link(),
+      features: this.#features,
+    };
+  }
+
+  /**
+   * Takes the port down: rings off the backend, watchers, worker, tap, eventfds, memory. Every view
+   * of its memory has length 0 afterwards. May be called at any time, also in a handler, and twice.
+   */
+  close(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.#closed = true;
+    try {
+      this.#receive.close();
+      this.#transmit.close();
+    } finally {
+      this.#down.unwind();
+    }
+    this.emit('close');
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Received frames as copies, which stay valid. While the loop is slow, the ring and the kernel buffer. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<FrameCopy> {
+    return frameCopies(this);
+  }
+
+  #negotiate(options: CheckedPortOptions): bigint {
+    const negotiated = negotiate({
+      vhost: this.#pair.offeredFeatures(),
+      backend: this.#backend.features,
+      wanted: wantedFeatures(options.offloads),
+      required: REQUIRED,
+    });
+    this.#backend.agree({ headerSize: headerSize(negotiated), features: negotiated });
+    return negotiated;
+  }
+
+  #start(arena: Arena): void {
+    const [backend] = this.#backend.queues;
+    if (!backend) throw new VhostError('ERR_VHOST_STATE', 'the backend has no queue');
+    this.#pair.start({
+      memory: arena.memory,
+      features: vhostPart(this.#features, this.#pair.offeredFeatures()),
+      receive: arena.placement(arena.receive, 0),
+      transmit: arena.placement(arena.transmit, 0),
+      backend,
+    });
+    this.#receive.start();
+    this.#transmit.start();
+  }
+
+  #obey(signal: AbortSignal): void {
+    const abort = () => void this.close();
+    signal.addEventListener('abort', abort, { once: true });
+    this.#down.push(() => {
+      signal.removeEventListener('abort', abort);
+    });
+  }
+}
+
+/**
+ * Opens a port: a backend, a vhost-net descriptor with its worker, two virtqueues between them.
+ *
+ * @throws {VhostSystemError} The system refused: `code`, `request` and `hint` say what and why.
+ * @throws {VhostError} `ERR_VHOST_FEATURE_MISSING`, `ERR_VHOST_HEADER_SIZE`.
+ * @throws {TypeError} {@link RangeError} naming the option that does not fit.
+ */
+export function openPort(options: PortOptions): Promise<Port> {
+  try {
+    const checked = checkPortOptions(options);
+    checked.signal?.throwIfAborted();
+    return Promise.resolve(Port.open(checked));
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
+}

@@ -1,0 +1,144 @@
+import { HEADER_SIZE } from './arena.js';
+import type { SlotArea } from './arena.js';
+import { Frame } from './frame.js';
+import type { DriverQueue } from '../ring/driver-queue.js';
+import { bufferCount } from '../ring/net-header.js';
+import { VRING_DESC_F_WRITE } from '../uapi/virtio.js';
+
+/** What a recycled slot is filled with when stale views are hunted. */
+export const POISON = 0xdb;
+
+/**
+ * Frames that arrived together, in the order of their arrival. Valid, as the frames in it, until the
+ * handler that got it returns.
+ */
+export class ReceiveBatch implements Iterable<Frame> {
+  /** How many frames there are. */
+  length = 0;
+  /** Their bytes, virtio-net headers not counted. */
+  byteLength = 0;
+
+  readonly #frames: Frame[] = [];
+
+  /** @throws {RangeError} There is no such frame. */
+  at(index: number): Frame {
+    const frame = index < this.length ? this.#frames[index] : undefined;
+    if (frame === undefined) throw new RangeError(`no frame ${String(index)} in ${String(this.length)}`);
+    return frame;
+  }
+
+  /** @internal */
+  add(frame: Frame): void {
+    this.#frames[this.length++] = frame;
+    this.byteLength += frame.length;
+  }
+
+  /** @internal */
+  clear(): void {
+    this.length = 0;
+    this.byteLength = 0;
+  }
+
+  [Symbol.iterator](): Iterator<Frame> {
+    let index = 0;
+    return {
+      next: () =>
+        index < this.length
+          ? { done: false, value: this.at(index++) }
+          : { done: true, value: undefined },
+    };
+  }
+}
+
+/** Posts the slots of a receive ring, turns used ones into frames, and posts them again. */
+export class Receiver {
+  /** Frames that the caller keeps. */
+  held = 0;
+
+  readonly #queue: DriverQueue;
+  readonly #slots: SlotArea;
+  readonly #frames: readonly Frame[];
+  readonly #poison: boolean;
+  readonly #onRelease: () => void;
+
+  /** @param onRelease  A held frame's slots were offered again, and are to be published. */
+  constructor(queue: DriverQueue, slots: SlotArea, poison: boolean, onRelease: () => void) {
+    this.#queue = queue;
+    this.#slots = slots;
+    this.#poison = poison;
+    this.#onRelease = onRelease;
+    this.#frames = Array.from({ length: slots.count }, (_, slot) => new Frame(slots, this, slot));
+    for (let i = 0; i < slots.count; i++) this.#post(queue.acquire());
+  }
+
+  /** Moves up to `most` frames into the batch. */
+  collect(batch: ReceiveBatch, most: number): void {
+    const queue = this.#queue;
+    queue.poll();
+    while (batch.length < most) {
+      const slot = queue.take();
+      if (slot < 0) return;
+      this.#receive(batch, slot, queue.takenLength);
+    }
+  }
+
+  /** Offers the slots of every frame that is not held. */
+  recycle(batch: ReceiveBatch): void {
+    for (let i = 0; i < batch.length; i++) {
+      const frame = batch.at(i);
+      if (frame.settle()) this.held++;
+      else this.#repost(frame);
+    }
+    batch.clear();
+  }
+
+  /** A held frame was released. */
+  reclaim(frame: Frame): void {
+    this.held--;
+    this.#repost(frame);
+    this.#onRelease();
+  }
+
+  #post(slot: number): void {
+    const length = HEADER_SIZE + this.#slots.capacity;
+    this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
+    this.#queue.offer(slot);
+  }
+
+  #receive(batch: ReceiveBatch, slot: number, used: number): void {
+    const frame = this.#frames[slot];
+    if (!frame || used < HEADER_SIZE) this.#queue.fail(`a frame of ${String(used)} bytes`);
+    frame.length = used - HEADER_SIZE;
+    frame.extraCount = 0;
+    const buffers = bufferCount(this.#slots.words16, frame.headerAt);
+    if (buffers > 1) this.#gather(frame, buffers);
+    batch.add(frame);
+  }
+
+  /** The kernel shows all buffers of a frame with one step of the used index. */
+  #gather(frame: Frame, buffers: number): void {
+    for (let i = 1; i < buffers; i++) {
+      const slot = this.#queue.take();
+      if (slot < 0) this.#queue.fail(`num_buffers ${String(buffers)} with ${String(i)} used`);
+      const length = this.#queue.takenLength;
+      frame.extraSlots[frame.extraCount] = slot;
+      frame.extraLengths[frame.extraCount++] = length;
+      frame.length += length;
+    }
+  }
+
+  #repost(frame: Frame): void {
+    if (this.#poison) this.#fill(frame);
+    this.#queue.offer(frame.slot);
+    for (let i = 0; i < frame.extraCount; i++) this.#queue.offer(frame.extraSlots[i] ?? 0);
+    frame.extraCount = 0;
+    frame.length = 0;
+  }
+
+  #fill(frame: Frame): void {
+    frame.first.fill(POISON);
+    for (let i = 0; i < frame.extraCount; i++) {
+      this.#slots.tails[frame.extraSlots[i] ?? 0]?.fill(POISON);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import type { BackendLink } from '../backend/backend.js';
+import type { WorkerThread } from '../sys/worker-thread.js';
+
+/** Counters of one ring; they only grow. */
+export interface RingCounters {
+  /** Receive: frames given to handlers. Transmit: frames taken from the caller. */
+  frames: number;
+  /** Their bytes, virtio-net headers not counted. */
+  bytes: number;
+  /** How often something was made visible to the device, or found to be used by it. */
+  batches: number;
+  /** How often the worker was woken. */
+  kicks: number;
+  /** How often it did not have to be. */
+  kicksSuppressed: number;
+  /** How often the worker called. */
+  calls: number;
+}
+
+/** What the receive side counts besides. */
+export interface ReceiveStatistics extends RingCounters {
+  /** Frames that the caller holds now. */
+  held: number;
+}
+
+/** What the transmit side counts besides. */
+export interface TransmitStatistics extends RingCounters {
+  /** Frames not taken because the ring was full. */
+  full: number;
+  /** Frames that the worker has not completed yet. */
+  inFlight: number;
+}
+
+/** A port's state and counters at one moment. */
+export interface PortStatistics {
+  readonly receive: Readonly<ReceiveStatistics>;
+  readonly transmit: Readonly<TransmitStatistics>;
+  /** The kernel thread behind the port; undefined when it can't be known which it is. */
+  readonly worker: WorkerThread | undefined;
+  /** The interface as the host sees it: it receives what the port transmits. */
+  readonly link: BackendLink;
+  /** The negotiated feature bits. */
+  readonly features: bigint;
+}
+
+/** All counters at 0. */
+export function newRingCounters(): RingCounters {
+  return { frames: 0, bytes: 0, batches: 0, kicks: 0, kicksSuppressed: 0, calls: 0 };
+}

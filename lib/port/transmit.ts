@@ -1,0 +1,131 @@
+import { HEADER_AT, HEADER_SIZE } from './arena.js';
+import type { SlotArea } from './arena.js';
+import { misuse } from '../errors.js';
+import type { DriverQueue } from '../ring/driver-queue.js';
+import { clearHeader, headerFault, writeHeader } from '../ring/net-header.js';
+import type { NetHeader } from '../ring/net-header.js';
+
+/** The shortest frame: an Ethernet header. */
+export const MIN_FRAME = 14;
+
+/** What a transmit ring may be given. */
+export interface TransmitLimits {
+  /** Bytes of the longest frame. */
+  readonly longest: number;
+  /** Whether the device fills in checksums. */
+  readonly checksums: boolean;
+  /** Bit set of the GSO types that it segments. */
+  readonly gsoTypes: number;
+}
+
+/**
+ * Fills the slots of a transmit ring, and takes them back. When to let the device see them and whom
+ * to wake is the port's business.
+ */
+export class Transmitter {
+  readonly #queue: DriverQueue;
+  readonly #slots: SlotArea;
+  readonly #limits: TransmitLimits;
+
+  constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits) {
+    this.#queue = queue;
+    this.#slots = slots;
+    this.#limits = limits;
+    for (let slot = 0; slot < slots.count; slot++) {
+      queue.setDescriptor(slot, slots.address(slot), HEADER_SIZE, 0);
+    }
+  }
+
+  /** The part of an acquired slot that a frame of this length is written to. */
+  view(slot: number, length: number): Uint8Array {
+    const payload = this.#slots.payloads[slot];
+    if (!payload) throw misuse.range('slot', 'a slot', slot);
+    return payload.subarray(0, length);
+  }
+
+  /** Takes one slot for a frame that is to be written in one piece; -1: none is free. */
+  acquireOne(length: number): number {
+    if (length > this.#slots.capacity) {
+      throw misuse.range('length', `at most ${String(this.#slots.capacity)} bytes`, length);
+    }
+    return this.acquire(length);
+  }
+
+  /** Takes back what the device has completed; how many frames that were. */
+  reclaim(): number {
+    const queue = this.#queue;
+    const count = queue.poll();
+    for (let i = 0; i < count; i++) queue.release(queue.take());
+    return count;
+  }
+
+  /** @throws {RangeError} The length or the header does not fit. */
+  check(length: number, header: Readonly<NetHeader> | undefined): void {
+    const { longest, gsoTypes, checksums } = this.#limits;
+    if (!(length >= MIN_FRAME && length <= longest)) {
+      throw misuse.range('frame', `${String(MIN_FRAME)} to ${String(longest)} bytes long`, length);
+    }
+    if (header === undefined) return;
+    const fault = headerFault(header, length, gsoTypes, checksums);
+    if (fault !== undefined) throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+  }
+
+  /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */
+  put(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
+    const length = bytes.length;
+    const head = this.acquire(length);
+    if (head < 0) return false;
+    if (length <= this.#slots.capacity) this.#slots.payloads[head]?.set(bytes);
+    else this.#scatter(head, bytes);
+    this.offer(head, header);
+    return true;
+  }
+
+  /** Takes slots for a frame of this length, with their lengths written; -1: too few are free. */
+  acquire(length: number): number {
+    const { capacity } = this.#slots;
+    if (length > capacity) return this.#acquireChain(length);
+    const head = this.#queue.acquire();
+    if (head >= 0) this.#queue.setLength(head, HEADER_SIZE + length);
+    return head;
+  }
+
+  /** Gives back a slot that was acquired and is not to be sent. */
+  cancel(slot: number): void {
+    this.#queue.cancel(slot);
+  }
+
+  /** Writes the header and offers the frame. */
+  offer(head: number, header: Readonly<NetHeader> | undefined): void {
+    const at = (head * this.#slots.stride + HEADER_AT) >> 1;
+    if (header === undefined) clearHeader(this.#slots.words16, at);
+    else writeHeader(this.#slots.words16, at, header);
+    this.#queue.offer(head);
+  }
+
+  /** Slots one behind the other; they are freed together with the first. */
+  #acquireChain(length: number): number {
+    const { capacity, tailCapacity } = this.#slots;
+    if (this.#slots.slotsFor(length) > this.#queue.free) return -1;
+    const head = this.#queue.acquire();
+    this.#queue.setLength(head, HEADER_SIZE + capacity);
+    let before = head;
+    for (let rest = length - capacity; rest > 0; rest -= tailCapacity) {
+      const slot = this.#queue.acquire();
+      this.#queue.setLength(slot, Math.min(rest, tailCapacity));
+      this.#queue.chain(before, slot);
+      before = slot;
+    }
+    return head;
+  }
+
+  #scatter(head: number, bytes: Uint8Array): void {
+    const { capacity, tailCapacity } = this.#slots;
+    this.#slots.payloads[head]?.set(bytes.subarray(0, capacity));
+    let slot = head;
+    for (let at = capacity; at < bytes.length; at += tailCapacity) {
+      slot = this.#queue.next(slot);
+      this.#slots.tails[slot]?.set(bytes.subarray(at, at + tailCapacity));
+    }
+  }
+}

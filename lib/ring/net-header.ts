@@ -1,0 +1,129 @@
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+} from '../uapi/virtio-net.js';
+
+/**
+ * What is unfinished about a frame. `struct virtio_net_hdr_v1`, without the count of buffers, which
+ * belongs to the ring.
+ *
+ * Spec: Virtio 1.3 §5.1.6 "Device Operation".
+ */
+export interface NetHeader {
+  /** `VIRTIO_NET_HDR_F_*`. */
+  flags: number;
+  /** `VIRTIO_NET_HDR_GSO_*`. */
+  gsoType: number;
+  /** Bytes of all headers, which every segment repeats. With a GSO type. */
+  hdrLen: number;
+  /** Bytes of payload of each segment. With a GSO type. */
+  gsoSize: number;
+  /** Where the checksum begins to count. With `VIRTIO_NET_HDR_F_NEEDS_CSUM`. */
+  csumStart: number;
+  /** Where it goes, from `csumStart` on. */
+  csumOffset: number;
+}
+
+/** A frame that is complete as it is. */
+export const PLAIN_HEADER: Readonly<NetHeader> = Object.freeze({
+  flags: 0,
+  gsoType: VIRTIO_NET_HDR_GSO_NONE,
+  hdrLen: 0,
+  gsoSize: 0,
+  csumStart: 0,
+  csumOffset: 0,
+});
+
+// Little-endian 16-bit words: flags and gso_type, hdr_len, gso_size, csum_start, csum_offset,
+// num_buffers.
+const NUM_BUFFERS = 5;
+
+/** Reads the header that begins at 16-bit word `at`. */
+export function readHeader(words: Uint16Array, at: number): NetHeader {
+  const first = words[at] ?? 0;
+  return {
+    flags: first & 0xff,
+    gsoType: first >> 8,
+    hdrLen: words[at + 1] ?? 0,
+    gsoSize: words[at + 2] ?? 0,
+    csumStart: words[at + 3] ?? 0,
+    csumOffset: words[at + 4] ?? 0,
+  };
+}
+
+/** Writes a header at 16-bit word `at`; the count of buffers becomes 0, as a driver must have it. */
+export function writeHeader(words: Uint16Array, at: number, header: Readonly<NetHeader>): void {
+  words[at] = header.flags | (header.gsoType << 8);
+  words[at + 1] = header.hdrLen;
+  words[at + 2] = header.gsoSize;
+  words[at + 3] = header.csumStart;
+  words[at + 4] = header.csumOffset;
+  words[at + NUM_BUFFERS] = 0;
+}
+
+/** Writes the header of a frame that is complete as it is. */
+export function clearHeader(words: Uint16Array, at: number): void {
+  words[at] = 0;
+  words[at + 1] = 0;
+  words[at + 2] = 0;
+  words[at + 3] = 0;
+  words[at + 4] = 0;
+  words[at + NUM_BUFFERS] = 0;
+}
+
+/** Over how many buffers a received frame is spread; some kernels leave 0 where they mean 1. */
+export function bufferCount(words: Uint16Array, at: number): number {
+  return words[at + NUM_BUFFERS] || 1;
+}
+
+/**
+ * Whether a header may go to the kernel with a frame of this length. vhost puts a frame back whose
+ * header it can't make sense of and tries it again for ever, without telling anybody: such a header
+ * must never reach it.
+ *
+ * @param gsoTypes  Bit set of GSO types (1 << type) that the device accepts.
+ * @param checksums  Whether the device fills in checksums.
+ * @returns What is wrong with it; undefined when it is right.
+ */
+export function headerFault(
+  header: Readonly<NetHeader>,
+  length: number,
+  gsoTypes: number,
+  checksums: boolean,
+): string | undefined {
+  const type = header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
+  if ((header.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) return 'flags other than NEEDS_CSUM';
+  if (type !== VIRTIO_NET_HDR_GSO_NONE) return gsoFault(header, type, length, gsoTypes);
+  return header.flags === 0 ? undefined : checksumFault(header, length, checksums);
+}
+
+function checksumFault(
+  header: Readonly<NetHeader>,
+  length: number,
+  checksums: boolean,
+): string | undefined {
+  if (!checksums) return 'NEEDS_CSUM, which was not agreed on';
+  const { csumStart, csumOffset } = header;
+  if (!isWord(csumStart) || !isWord(csumOffset) || csumStart + csumOffset + 2 > length) {
+    return `a checksum at ${String(csumStart)}+${String(csumOffset)}, outside the frame`;
+  }
+  return undefined;
+}
+
+function gsoFault(
+  header: Readonly<NetHeader>,
+  type: number,
+  length: number,
+  gsoTypes: number,
+): string | undefined {
+  if ((gsoTypes & (1 << type)) === 0) return `GSO type ${String(type)}, which was not agreed on`;
+  if (!isWord(header.gsoSize) || header.gsoSize === 0) return 'a GSO type without a gsoSize';
+  if (!isWord(header.hdrLen) || header.hdrLen > length) return 'a hdrLen beyond the frame';
+  if (header.flags === 0) return 'a GSO type without NEEDS_CSUM';
+  return checksumFault(header, length, true);
+}
+
+function isWord(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff;
+}

@@ -1,0 +1,96 @@
+import net from 'node:net';
+
+import { native } from '../native.js';
+import type { NativeDescriptor, NativeLink } from '../native.js';
+
+/** An interface address with the length of its network's prefix. */
+export interface InterfaceAddress {
+  readonly bytes: Uint8Array;
+  readonly prefixLength: number;
+}
+
+/** What of an interface to change; what is left out stays. */
+export interface LinkChange {
+  up?: boolean;
+  /** Bytes, Ethernet header not counted. */
+  mtu?: number;
+  mac?: Uint8Array;
+}
+
+/**
+ * Opens a network namespace.
+ *
+ * @param nameOrPath  A name under `/run/netns`, as `ip netns add` makes it, or a path.
+ */
+export function openNetns(nameOrPath: string): NativeDescriptor {
+  const path = nameOrPath.includes('/') ? nameOrPath : `/run/netns/${nameOrPath}`;
+  return native.descriptorOpen(path, false);
+}
+
+/** The interfaces of one network namespace, through rtnetlink. */
+export class Links {
+  readonly #descriptor: NativeDescriptor;
+
+  /** @param netns  Undefined: this thread's namespace. Only read here. */
+  constructor(netns?: NativeDescriptor) {
+    this.#descriptor = native.netlinkOpen(netns);
+  }
+
+  /** @throws {VhostSystemError} `ENODEV`: no such interface. */
+  get(nameOrIndex: string | number): NativeLink {
+    return native.linkGet(this.#descriptor, nameOrIndex);
+  }
+
+  /** @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN; `EINVAL`: an MTU or address it can't have. */
+  set(index: number, change: LinkChange): void {
+    native.linkSet(this.#descriptor, index, change.up, change.mtu, change.mac);
+  }
+
+  /** @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN; `EEXIST`: it has that address. */
+  addAddress(index: number, address: InterfaceAddress): void {
+    native.addressAdd(this.#descriptor, index, address.bytes, address.prefixLength);
+  }
+
+  close(): void {
+    this.#descriptor.close();
+  }
+}
+
+/** The bytes of an IPv6 address in text. */
+function ipv6Bytes(text: string): Uint8Array {
+  const [head = '', tail] = text.split('::');
+  const words = (part: string) => (part === '' ? [] : part.split(':').flatMap(ipv6Word));
+  const first = words(head);
+  const last = tail === undefined ? [] : words(tail);
+  const zeros = new Array<number>(8 - first.length - last.length).fill(0);
+  return Uint8Array.from([...first, ...zeros, ...last].flatMap((word) => [word >> 8, word & 0xff]));
+}
+
+/** One group of hexadecimal digits, or the dotted quad that may stand at the end. */
+function ipv6Word(group: string): number[] {
+  if (!group.includes('.')) return [parseInt(group, 16)];
+  const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
+  return [(a << 8) | b, (c << 8) | d];
+}
+
+/** `10.9.0.1/24` or `fd00::1/64`; undefined when it is neither. */
+export function parseInterfaceAddress(text: string): InterfaceAddress | undefined {
+  const [address = '', prefix = ''] = text.split('/');
+  const family = net.isIP(address);
+  const prefixLength = Number(prefix);
+  const longest = family === 4 ? 32 : 128;
+  if (family === 0 || !/^\d+$/.test(prefix) || prefixLength > longest) return undefined;
+  const bytes = family === 4 ? Uint8Array.from(address.split('.').map(Number)) : ipv6Bytes(address);
+  return { bytes, prefixLength };
+}
+
+/** `02:00:00:00:00:01`; undefined when it is none. */
+export function parseMac(text: string): Uint8Array | undefined {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
+  return Uint8Array.from(text.split(':').map((byte) => parseInt(byte, 16)));
+}
+
+/** `02:00:00:00:00:01` of 6 bytes. */
+export function formatMac(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}

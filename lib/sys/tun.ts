@@ -1,0 +1,119 @@
+import { native } from '../native.js';
+import type { NativeDescriptor } from '../native.js';
+
+/**
+ * One descriptor of `/dev/net/tun`: one queue of a tap interface. One method for each ioctl.
+ */
+export class Tun {
+  readonly #descriptor: NativeDescriptor;
+
+  /**
+   * Opens the control device; there is no interface yet.
+   *
+   * @param netns  The network namespace for the interface; undefined = this thread's.
+   * @throws {VhostSystemError} `ENOENT`, `EACCES`, `ENODEV`: no device, no right, no module;
+   * `EPERM`: no right to enter the namespace.
+   */
+  constructor(netns?: NativeDescriptor) {
+    this.#descriptor = native.tunOpen(netns);
+  }
+
+  /** @internal For the rooms that hand it to the kernel. */
+  get descriptor(): NativeDescriptor {
+    return this.#descriptor;
+  }
+
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  get closed(): boolean {
+    return this.#descriptor.fd === -1;
+  }
+
+  /**
+   * Creates an interface, or attaches to one. `TUNSETIFF`.
+   *
+   * @param name  At most 15 bytes; may hold `%d`, then the kernel chooses a number.
+   * @returns The interface's name.
+   * @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN and not the interface's owner; `EBUSY`: attached
+   * already; `EINVAL`: no tap, bad name, or `IFF_MULTI_QUEUE` unlike the existing interface's.
+   */
+  setIff(name: string, flags: number): string {
+    return native.tunSetIff(this.#descriptor, name, flags);
+  }
+
+  /** Name and flags of the interface. `TUNGETIFF`. */
+  getIff(): { name: string; flags: number } {
+    const [name, flags] = native.tunGetIff(this.#descriptor);
+    return { name, flags };
+  }
+
+  /** A descriptor of the interface's network namespace; the caller closes it. `TUNGETDEVNETNS`. */
+  getNetns(): NativeDescriptor {
+    return native.tunGetNetns(this.#descriptor);
+  }
+
+  /** The `IFF_*` flags that this kernel knows. `TUNGETFEATURES`. */
+  getFeatures(): number {
+    return native.tunGetFeatures(this.#descriptor);
+  }
+
+  /**
+   * How long the header before each frame is, for the whole interface. `TUNSETVNETHDRSZ`. Too long is
+   * not refused, and a persistent interface keeps what its last user set: read it back.
+   *
+   * @throws {VhostSystemError} `EINVAL`: below 10.
+   */
+  setVnetHdrSize(size: number): void {
+    native.tunSetVnetHdrSize(this.#descriptor, size);
+  }
+
+  /** `TUNGETVNETHDRSZ`. */
+  getVnetHdrSize(): number {
+    return native.tunGetVnetHdrSize(this.#descriptor);
+  }
+
+  /**
+   * Which unfinished frames we accept from the kernel (`TUN_F_*`). `TUNSETOFFLOAD`.
+   *
+   * @throws {VhostSystemError} `EINVAL`: a bit that this kernel lacks, or one without the bit it needs.
+   */
+  setOffload(flags: number): void {
+    native.tunSetOffload(this.#descriptor, flags);
+  }
+
+  /** Bytes that may wait on their way to the kernel. `TUNSETSNDBUF`; vhost's batching needs `INT_MAX`. */
+  setSendBuffer(byteLength: number): void {
+    native.tunSetSendBuffer(this.#descriptor, byteLength);
+  }
+
+  /** `TUNGETSNDBUF`. */
+  getSendBuffer(): number {
+    return native.tunGetSendBuffer(this.#descriptor);
+  }
+
+  /** Whether the interface outlives its descriptors. `TUNSETPERSIST`. */
+  setPersist(persist: boolean): void {
+    native.tunSetPersist(this.#descriptor, persist ? 1 : 0);
+  }
+
+  /** The user who may attach without CAP_NET_ADMIN. `TUNSETOWNER`. */
+  setOwner(uid: number): void {
+    native.tunSetOwner(this.#descriptor, uid);
+  }
+
+  /** The link as the host sees it. `TUNSETCARRIER`; `EPERM` when turned on without a queue. */
+  setCarrier(carrier: boolean): void {
+    native.tunSetCarrier(this.#descriptor, carrier ? 1 : 0);
+  }
+
+  /** Lets go of the queue. The interface goes with its last queue, unless it is persistent. */
+  close(): void {
+    this.#descriptor.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

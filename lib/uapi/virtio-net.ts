@@ -1,0 +1,46 @@
+/**
+ * `<linux/virtio_net.h>`: names untouched. `GUEST_*` is what the driver accepts, `HOST_*` what the
+ * device does. Held against the header by a test.
+ */
+
+export const VIRTIO_NET_F_CSUM = 0;
+export const VIRTIO_NET_F_GUEST_CSUM = 1;
+export const VIRTIO_NET_F_CTRL_GUEST_OFFLOADS = 2;
+export const VIRTIO_NET_F_MTU = 3;
+export const VIRTIO_NET_F_MAC = 5;
+export const VIRTIO_NET_F_GUEST_TSO4 = 7;
+export const VIRTIO_NET_F_GUEST_TSO6 = 8;
+export const VIRTIO_NET_F_GUEST_ECN = 9;
+export const VIRTIO_NET_F_GUEST_UFO = 10;
+export const VIRTIO_NET_F_HOST_TSO4 = 11;
+export const VIRTIO_NET_F_HOST_TSO6 = 12;
+export const VIRTIO_NET_F_HOST_ECN = 13;
+export const VIRTIO_NET_F_HOST_UFO = 14;
+export const VIRTIO_NET_F_MRG_RXBUF = 15;
+export const VIRTIO_NET_F_STATUS = 16;
+export const VIRTIO_NET_F_CTRL_VQ = 17;
+export const VIRTIO_NET_F_CTRL_RX = 18;
+export const VIRTIO_NET_F_CTRL_VLAN = 19;
+export const VIRTIO_NET_F_GUEST_ANNOUNCE = 21;
+export const VIRTIO_NET_F_MQ = 22;
+export const VIRTIO_NET_F_CTRL_MAC_ADDR = 23;
+/** Linux 6.2. */
+export const VIRTIO_NET_F_GUEST_USO4 = 54;
+export const VIRTIO_NET_F_GUEST_USO6 = 55;
+export const VIRTIO_NET_F_HOST_USO = 56;
+
+/** `flags`: the checksum from `csum_start` on is to be filled in at `csum_offset`. */
+export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
+/** `flags`, received frames only: the checksum was verified. */
+export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
+/** `flags`, received frames only: the checksum fields hold counts of coalesced segments. */
+export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
+
+export const VIRTIO_NET_HDR_GSO_NONE = 0;
+export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
+export const VIRTIO_NET_HDR_GSO_UDP = 3;
+export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
+/** Linux 6.2: UDP datagrams, not fragments. */
+export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
+/** With a TCP type: segments carry ECN. */
+export const VIRTIO_NET_HDR_GSO_ECN = 0x80;

@@ -1,0 +1,159 @@
+#include "addon.h"
+
+#include <cmath>
+
+#include "descriptor.h"
+
+namespace vhost_net {
+
+Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std::string& request,
+                        const std::string& path) {
+  const AddonData* data = env.GetInstanceData<AddonData>();
+  if (data->make_system_error.IsEmpty()) {
+    Napi::Error::New(env, "configure() was not called").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  const Napi::Value text =
+      path.empty() ? env.Undefined() : Napi::String::New(env, path).As<Napi::Value>();
+  const Napi::Value made = data->make_system_error.Value().Call(
+      {Napi::Number::New(env, error), Napi::String::New(env, syscall),
+       Napi::String::New(env, request), text});
+  // Raw: the factory's own exception is pending already, and what it made is thrown as it is.
+  if (!env.IsExceptionPending()) napi_throw(env, made);
+  return env.Undefined();
+}
+
+void Arguments::FailType(const char* name, const char* expected) {
+  if (!ok_) return;
+  ok_ = false;
+  Napi::TypeError::New(info_.Env(), std::string(name) + " must be " + expected)
+      .ThrowAsJavaScriptException();
+}
+
+void Arguments::FailRange(const char* name, const std::string& expected) {
+  if (!ok_) return;
+  ok_ = false;
+  Napi::RangeError::New(info_.Env(), std::string(name) + " must be " + expected)
+      .ThrowAsJavaScriptException();
+}
+
+int64_t Arguments::Integer(size_t index, const char* name, int64_t minimum, int64_t maximum) {
+  if (!ok_) return minimum;
+  if (index >= info_.Length() || !info_[index].IsNumber()) {
+    FailType(name, "an integer");
+    return minimum;
+  }
+  const double value = info_[index].As<Napi::Number>().DoubleValue();
+  if (!(std::trunc(value) == value && value >= static_cast<double>(minimum) &&
+        value <= static_cast<double>(maximum))) {
+    FailRange(name, "an integer in " + std::to_string(minimum) + ".." + std::to_string(maximum));
+    return minimum;
+  }
+  return static_cast<int64_t>(value);
+}
+
+uint32_t Arguments::Unsigned(size_t index, const char* name, uint32_t maximum) {
+  return static_cast<uint32_t>(Integer(index, name, 0, maximum));
+}
+
+uint64_t Arguments::Big(size_t index, const char* name) {
+  if (!ok_) return 0;
+  if (index >= info_.Length() || !info_[index].IsBigInt()) {
+    FailType(name, "a bigint");
+    return 0;
+  }
+  bool lossless = false;
+  const uint64_t value = info_[index].As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless) FailRange(name, "a bigint in 0..2^64-1");
+  return value;
+}
+
+bool Arguments::Boolean(size_t index, const char* name) {
+  if (!ok_) return false;
+  if (index >= info_.Length() || !info_[index].IsBoolean()) {
+    FailType(name, "a boolean");
+    return false;
+  }
+  return info_[index].As<Napi::Boolean>().Value();
+}
+
+std::string Arguments::String(size_t index, const char* name, size_t longest) {
+  if (!ok_) return "";
+  if (index >= info_.Length() || !info_[index].IsString()) {
+    FailType(name, "a string");
+    return "";
+  }
+  std::string value = info_[index].As<Napi::String>().Utf8Value();
+  if (value.size() > longest || value.find('\0') != std::string::npos) {
+    FailRange(name, "a string of at most " + std::to_string(longest) + " bytes without NUL");
+    return "";
+  }
+  return value;
+}
+
+Napi::Function Arguments::Function(size_t index, const char* name) {
+  if (ok_ && (index >= info_.Length() || !info_[index].IsFunction())) FailType(name, "a function");
+  return ok_ ? info_[index].As<Napi::Function>() : Napi::Function();
+}
+
+Napi::Array Arguments::Array(size_t index, const char* name) {
+  if (ok_ && (index >= info_.Length() || !info_[index].IsArray())) FailType(name, "an array");
+  return ok_ ? info_[index].As<Napi::Array>() : Napi::Array();
+}
+
+Napi::Uint8Array Arguments::Bytes(size_t index, const char* name) {
+  const bool fits = ok_ && index < info_.Length() && info_[index].IsTypedArray() &&
+                    info_[index].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  if (ok_ && !fits) FailType(name, "a Uint8Array");
+  return ok_ ? info_[index].As<Napi::Uint8Array>() : Napi::Uint8Array();
+}
+
+std::shared_ptr<OpenFile> Arguments::File(size_t index, const char* name) {
+  if (!ok_) return nullptr;
+  Descriptor* descriptor =
+      index < info_.Length() ? Descriptor::From(info_[index]) : nullptr;
+  if (descriptor == nullptr) {
+    FailType(name, "a Descriptor");
+    return nullptr;
+  }
+  if (!descriptor->file()) {
+    FailType(name, "an open Descriptor (this one is closed)");
+    return nullptr;
+  }
+  return descriptor->file();
+}
+
+int Arguments::OptionalFd(size_t index, const char* name) {
+  if (!ok_ || !Has(index)) return -1;
+  const std::shared_ptr<OpenFile> file = File(index, name);
+  return file ? file->fd.get() : -1;
+}
+
+namespace {
+
+Napi::Value Configure(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const Napi::Function factory = arguments.Function(0, "makeSystemError");
+  if (!arguments.ok()) return info.Env().Undefined();
+  info.Env().GetInstanceData<AddonData>()->make_system_error = Napi::Persistent(factory);
+  return info.Env().Undefined();
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new AddonData);
+  Export<Configure>(env, exports, "configure");
+  ExportDescriptor(env, exports);
+  ExportPages(env, exports);
+  ExportEventFd(env, exports);
+  ExportWatcher(env, exports);
+  ExportVhost(env, exports);
+  ExportTun(env, exports);
+  ExportNetlink(env, exports);
+  ExportConstants(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(vhost_net, Init)
+
+}  // namespace
+}  // namespace vhost_net

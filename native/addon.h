@@ -1,0 +1,72 @@
+#ifndef VHOST_NET_ADDON_H_
+#define VHOST_NET_ADDON_H_
+
+#include <napi.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "mapping.h"
+#include "open_file.h"
+
+namespace vhost_net {
+
+/// What one environment (the main thread, or one Worker) owns.
+struct AddonData {
+  Napi::FunctionReference make_system_error;  ///< (errno, syscall, request, path?) -> Error
+  Napi::FunctionReference descriptor_class;
+};
+
+/// Throws the error that JavaScript makes of an errno; returns undefined for `return ThrowSystem(…)`.
+Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std::string& request,
+                        const std::string& path = "");
+
+/// Checks arguments one by one. The first that does not fit throws a TypeError or RangeError; from
+/// then on `ok()` is false and every later check is a no-op.
+class Arguments {
+ public:
+  explicit Arguments(const Napi::CallbackInfo& info) : info_(info) {}
+
+  bool ok() const { return ok_; }
+  bool Has(size_t index) const { return index < info_.Length() && !info_[index].IsUndefined(); }
+  int64_t Integer(size_t index, const char* name, int64_t minimum, int64_t maximum);
+  uint32_t Unsigned(size_t index, const char* name, uint32_t maximum = UINT32_MAX);
+  uint64_t Big(size_t index, const char* name);
+  bool Boolean(size_t index, const char* name);
+  std::string String(size_t index, const char* name, size_t longest);
+  Napi::Function Function(size_t index, const char* name);
+  Napi::Array Array(size_t index, const char* name);
+  Napi::Uint8Array Bytes(size_t index, const char* name);
+  /// An open Descriptor. None when it is closed or of another kind (an error was thrown).
+  std::shared_ptr<OpenFile> File(size_t index, const char* name);
+  /// An open Descriptor, or -1 where the argument is absent.
+  int OptionalFd(size_t index, const char* name);
+
+  void FailType(const char* name, const char* expected);
+  void FailRange(const char* name, const std::string& expected);
+
+ private:
+  const Napi::CallbackInfo& info_;
+  bool ok_ = true;
+};
+
+// Each room adds its exports.
+void ExportDescriptor(Napi::Env env, Napi::Object exports);
+void ExportPages(Napi::Env env, Napi::Object exports);
+void ExportEventFd(Napi::Env env, Napi::Object exports);
+void ExportWatcher(Napi::Env env, Napi::Object exports);
+void ExportVhost(Napi::Env env, Napi::Object exports);
+void ExportTun(Napi::Env env, Napi::Object exports);
+void ExportNetlink(Napi::Env env, Napi::Object exports);
+void ExportConstants(Napi::Env env, Napi::Object exports);
+
+/// `exports[name] = callback`, as a plain function.
+template <Napi::Value (*callback)(const Napi::CallbackInfo&)>
+void Export(Napi::Env env, Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<callback>(env, name));
+}
+
+}  // namespace vhost_net
+
+#endif  // VHOST_NET_ADDON_H_

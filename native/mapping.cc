@@ -1,0 +1,100 @@
+#include "mapping.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <iterator>
+#include <map>
+#include <mutex>
+
+namespace vhost_net {
+namespace {
+
+constexpr int kFixedSize = F_SEAL_SHRINK | F_SEAL_GROW;
+
+/// Every live mapping of the process by address. Process-wide because addresses are: a
+/// descriptor in one Worker may only name pages that some isolate of this process mapped.
+struct Registry {
+  std::mutex lock;
+  std::map<uintptr_t, std::weak_ptr<Mapping>> by_address;
+};
+
+/// Never destroyed: finalizers of a Worker may still run while the process leaves main().
+Registry& TheRegistry() {
+  static Registry* const registry = new Registry;
+  return *registry;
+}
+
+}  // namespace
+
+Mapping::Mapping(void* base, size_t length, UniqueFd memfd)
+    : base_(base), length_(length), memfd_(std::move(memfd)) {}
+
+Mapping::~Mapping() {
+  {
+    std::lock_guard<std::mutex> guard(TheRegistry().lock);
+    TheRegistry().by_address.erase(reinterpret_cast<uintptr_t>(base_));
+  }
+  ::munmap(base_, length_);
+}
+
+int Mapping::Allocate(const MappingOptions& options, std::shared_ptr<Mapping>* out) {
+  UniqueFd fd;
+  if (options.shared) {
+    fd = UniqueFd(::memfd_create("vhost-net", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd.valid()) return errno;
+    if (::ftruncate(fd.get(), static_cast<off_t>(options.length)) < 0) return errno;
+    if (::fcntl(fd.get(), F_ADD_SEALS, kFixedSize) < 0) return errno;
+  }
+  return Map(std::move(fd), options, out);
+}
+
+int Mapping::FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out) {
+  struct stat status;
+  if (::fstat(fd, &status) < 0) return errno;
+  // A touch behind the end of the file is SIGBUS: the file must be long enough, and stay so.
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return errno;
+  if ((seals & F_SEAL_SHRINK) == 0 || static_cast<uint64_t>(status.st_size) < length) return EINVAL;
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return errno;
+  MappingOptions options;
+  options.length = length;
+  options.shared = true;
+  return Map(std::move(copy), options, out);
+}
+
+int Mapping::Map(UniqueFd fd, const MappingOptions& options, std::shared_ptr<Mapping>* out) {
+  const int flags = fd.valid() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+  void* base = ::mmap(nullptr, options.length, PROT_READ | PROT_WRITE, flags, fd.get(), 0);
+  if (base == MAP_FAILED) return errno;
+  auto mapping = std::make_shared<Mapping>(base, options.length, std::move(fd));
+  // A forked child must not share the rings copy-on-write: the kernel would write to one side only.
+  if (::madvise(base, options.length, MADV_DONTFORK) < 0) return errno;
+  // Advice: without huge pages in the kernel everything works, only slower.
+  if (options.huge_pages) (void)::madvise(base, options.length, MADV_HUGEPAGE);
+  std::lock_guard<std::mutex> guard(TheRegistry().lock);
+  TheRegistry().by_address[reinterpret_cast<uintptr_t>(base)] = mapping;
+  *out = std::move(mapping);
+  return 0;
+}
+
+std::shared_ptr<Mapping> Mapping::Find(uint64_t address, uint64_t length) {
+  // Declared before the guard: should this turn out to be the last owner, the mapping's destructor
+  // takes the lock as well, and must find it free.
+  std::shared_ptr<Mapping> mapping;
+  std::lock_guard<std::mutex> guard(TheRegistry().lock);
+  auto& table = TheRegistry().by_address;
+  auto after = table.upper_bound(address);
+  if (after == table.begin()) return nullptr;
+  const auto& [base, weak] = *std::prev(after);
+  mapping = weak.lock();
+  if (!mapping) return nullptr;
+  const uint64_t offset = address - base;
+  if (offset > mapping->length() || length > mapping->length() - offset) return nullptr;
+  return mapping;
+}
+
+}  // namespace vhost_net

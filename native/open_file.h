@@ -1,0 +1,40 @@
+#ifndef VHOST_NET_OPEN_FILE_H_
+#define VHOST_NET_OPEN_FILE_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "mapping.h"
+#include "unique_fd.h"
+
+namespace vhost_net {
+
+/// What the kernel was told about one vring: enough to know which bytes it may touch.
+struct VringExtent {
+  uint32_t size = 1;  // vhost's own initial value
+  uint64_t desc = 0;
+  uint64_t avail = 0;
+  uint64_t used = 0;
+  std::vector<std::shared_ptr<Mapping>> memory;
+};
+
+/// vhost-net has two vrings on each descriptor: 0 = receive, 1 = transmit.
+constexpr uint32_t kVringCount = 2;
+
+/// A descriptor and what must outlive it. Shared by the JavaScript wrapper and by a watcher, so
+/// that neither can close it under the other.
+struct OpenFile {
+  explicit OpenFile(UniqueFd owned) : fd(std::move(owned)) {}
+
+  // Members go in reverse order: the descriptor closes first, which stops the vhost worker; only
+  // then may the pages that the worker used be unmapped.
+  std::vector<std::shared_ptr<Mapping>> memory_table;
+  std::array<VringExtent, kVringCount> vrings;
+  UniqueFd fd;
+};
+
+}  // namespace vhost_net
+
+#endif  // VHOST_NET_OPEN_FILE_H_

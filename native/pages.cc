@@ -1,0 +1,91 @@
+#include "pages.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "addon.h"
+#include "descriptor.h"
+
+namespace vhost_net {
+namespace {
+
+/// V8 refuses longer external ArrayBuffers.
+constexpr int64_t kLongest = int64_t{4} << 30;
+
+}  // namespace
+
+int Pages::Map(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto length = static_cast<size_t>(arguments.Integer(0, "byteLength", 1, kLongest));
+  if (info.Length() == 2) {
+    const std::shared_ptr<OpenFile> file = arguments.File(1, "memfd");
+    return arguments.ok() ? Mapping::FromFd(file->fd.get(), length, &mapping_) : -1;
+  }
+  MappingOptions options;
+  options.length = length;
+  options.shared = arguments.Boolean(1, "shared");
+  options.huge_pages = arguments.Boolean(2, "hugePages");
+  return arguments.ok() ? Mapping::Allocate(options, &mapping_) : -1;
+}
+
+Pages::Pages(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pages>(info) {
+  const int error = Map(info);
+  if (error > 0) ThrowSystem(info.Env(), error, "mmap", "");
+  if (error == 0) Expose(info.Env());
+}
+
+/// The ArrayBuffer's finalizer holds a share of the pages, as the wrapper does: whichever of the
+/// two is collected first, the other still looks at mapped memory.
+void Pages::Expose(Napi::Env env) {
+  auto* share = new std::shared_ptr<Mapping>(mapping_);
+  const auto buffer = Napi::ArrayBuffer::New(
+      env, mapping_->base(), mapping_->length(),
+      [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; }, share);
+  if (env.IsExceptionPending()) {
+    delete share;
+    mapping_.reset();
+    return;
+  }
+  buffer_ = Napi::Persistent(buffer);
+}
+
+Napi::Value Pages::GetBuffer(const Napi::CallbackInfo& info) {
+  return buffer_.IsEmpty() ? info.Env().Undefined() : buffer_.Value();
+}
+
+Napi::Value Pages::GetAddress(const Napi::CallbackInfo& info) {
+  const auto address = mapping_ ? reinterpret_cast<uintptr_t>(mapping_->base()) : 0;
+  return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(address));
+}
+
+/// A descriptor with which another thread or process can map the same memory; shared pages only.
+Napi::Value Pages::Memfd(const Napi::CallbackInfo& info) {
+  if (!mapping_ || mapping_->memfd() < 0) return info.Env().Undefined();
+  UniqueFd fd(::fcntl(mapping_->memfd(), F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return ThrowSystem(info.Env(), errno, "fcntl", "F_DUPFD_CLOEXEC");
+  return Descriptor::Make(info.Env(), std::move(fd));
+}
+
+/// Detaches first, so that every view has length 0 before the memory can go.
+Napi::Value Pages::Close(const Napi::CallbackInfo& info) {
+  if (!buffer_.IsEmpty()) {
+    Napi::ArrayBuffer buffer = buffer_.Value();
+    if (!buffer.IsDetached()) buffer.Detach();
+    buffer_.Reset();
+  }
+  mapping_.reset();
+  return info.Env().Undefined();
+}
+
+Napi::Function Pages::Define(Napi::Env env) {
+  return DefineClass(env, "Pages",
+                     {InstanceAccessor<&Pages::GetBuffer>("buffer"),
+                      InstanceAccessor<&Pages::GetAddress>("address"),
+                      InstanceMethod<&Pages::Memfd>("memfd"),
+                      InstanceMethod<&Pages::Close>("close")});
+}
+
+void ExportPages(Napi::Env env, Napi::Object exports) { exports.Set("Pages", Pages::Define(env)); }
+
+}  // namespace vhost_net

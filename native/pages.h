@@ -1,0 +1,38 @@
+#ifndef VHOST_NET_PAGES_H_
+#define VHOST_NET_PAGES_H_
+
+#include <napi.h>
+
+#include <memory>
+
+#include "mapping.h"
+
+namespace vhost_net {
+
+/// The JavaScript face of one mapping: `buffer`, `address`, `memfd()`, `close()`.
+///
+/// There is exactly one ArrayBuffer per isolate over a mapping: a second one would not be detached
+/// with the first, and a view of it after the unmapping is a crash.
+class Pages : public Napi::ObjectWrap<Pages> {
+ public:
+  static Napi::Function Define(Napi::Env env);
+
+  /// new Pages(byteLength, shared, hugePages) or new Pages(byteLength, descriptor)
+  explicit Pages(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value GetBuffer(const Napi::CallbackInfo& info);
+  Napi::Value GetAddress(const Napi::CallbackInfo& info);
+  Napi::Value Memfd(const Napi::CallbackInfo& info);
+  Napi::Value Close(const Napi::CallbackInfo& info);
+
+  int Map(const Napi::CallbackInfo& info);
+  void Expose(Napi::Env env);
+
+  std::shared_ptr<Mapping> mapping_;
+  Napi::Reference<Napi::ArrayBuffer> buffer_;
+};
+
+}  // namespace vhost_net
+
+#endif  // VHOST_NET_PAGES_H_

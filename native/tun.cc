@@ -1,0 +1,147 @@
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "addon.h"
+#include "descriptor.h"
+#include "netns.h"
+#include "uapi.h"
+
+namespace vhost_net {
+namespace {
+
+using FilePointer = std::shared_ptr<OpenFile>;
+
+constexpr char kTunPath[] = "/dev/net/tun";
+
+/// An ifreq with the name filled in. Names are at most IFNAMSIZ - 1 bytes: checked by the caller.
+ifreq Named(const std::string& name) {
+  ifreq request = {};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return request;
+}
+
+/// tunOpen(netns?): opens the control device; the interface it makes will live in that namespace.
+Napi::Value Open(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const int netns = arguments.OptionalFd(0, "netns");
+  if (!arguments.ok()) return info.Env().Undefined();
+  UniqueFd fd;
+  const auto open = [] { return ::open(kTunPath, O_RDWR | O_CLOEXEC | O_NONBLOCK); };
+  const int error = OpenInNetns(netns, open, &fd);
+  if (error != 0) return ThrowSystem(info.Env(), error, "open", "", kTunPath);
+  return Descriptor::Make(info.Env(), std::move(fd));
+}
+
+/// tunSetIff(tun, name, flags): the interface's name; `name` may hold %d, then the kernel chooses.
+Napi::Value SetIff(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  const std::string name = arguments.String(1, "name", IFNAMSIZ - 1);
+  const uint32_t flags = arguments.Unsigned(2, "flags", UINT16_MAX);
+  if (!arguments.ok()) return info.Env().Undefined();
+  ifreq request = Named(name);
+  std::memcpy(&request.ifr_flags, &flags, sizeof request.ifr_flags);  // 16 bits, little-endian
+  if (::ioctl(file->fd.get(), TUNSETIFF, &request) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl", "TUNSETIFF");
+  }
+  return Napi::String::New(info.Env(), request.ifr_name);
+}
+
+/// tunGetIff(tun): [name, flags]
+Napi::Value GetIff(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  if (!arguments.ok()) return info.Env().Undefined();
+  ifreq request = {};
+  if (::ioctl(file->fd.get(), TUNGETIFF, &request) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl", "TUNGETIFF");
+  }
+  Napi::Array pair = Napi::Array::New(info.Env(), 2);
+  pair.Set(0U, request.ifr_name);
+  pair.Set(1U, static_cast<double>(static_cast<uint16_t>(request.ifr_flags)));
+  return pair;
+}
+
+/// Requests whose argument is a pointer to an int that the kernel reads.
+template <unsigned long request>
+Napi::Value SetInt(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  int value = static_cast<int>(arguments.Integer(1, "value", INT_MIN, INT_MAX));
+  if (!arguments.ok()) return info.Env().Undefined();
+  if (::ioctl(file->fd.get(), request, &value) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl",
+                       request == TUNSETVNETHDRSZ ? "TUNSETVNETHDRSZ"
+                       : request == TUNSETSNDBUF  ? "TUNSETSNDBUF"
+                                                  : "TUNSETCARRIER");
+  }
+  return info.Env().Undefined();
+}
+
+/// Requests whose argument is the number itself.
+template <unsigned long request>
+Napi::Value SetValue(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  const uint32_t value = arguments.Unsigned(1, "value");
+  if (!arguments.ok()) return info.Env().Undefined();
+  if (::ioctl(file->fd.get(), request, static_cast<unsigned long>(value)) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl",
+                       request == TUNSETOFFLOAD    ? "TUNSETOFFLOAD"
+                       : request == TUNSETPERSIST  ? "TUNSETPERSIST"
+                       : request == TUNSETOWNER    ? "TUNSETOWNER"
+                                                   : "TUNSETGROUP");
+  }
+  return info.Env().Undefined();
+}
+
+/// Requests that fill in an int.
+template <unsigned long request>
+Napi::Value GetInt(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  if (!arguments.ok()) return info.Env().Undefined();
+  int value = 0;
+  if (::ioctl(file->fd.get(), request, &value) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl",
+                       request == TUNGETVNETHDRSZ ? "TUNGETVNETHDRSZ"
+                       : request == TUNGETSNDBUF  ? "TUNGETSNDBUF"
+                                                  : "TUNGETFEATURES");
+  }
+  return Napi::Number::New(info.Env(), value);
+}
+
+/// tunGetNetns(tun): a descriptor of the namespace that the interface lives in.
+Napi::Value GetNetns(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  if (!arguments.ok()) return info.Env().Undefined();
+  UniqueFd fd(::ioctl(file->fd.get(), TUNGETDEVNETNS));
+  if (!fd.valid()) return ThrowSystem(info.Env(), errno, "ioctl", "TUNGETDEVNETNS");
+  return Descriptor::Make(info.Env(), std::move(fd));
+}
+
+}  // namespace
+
+void ExportTun(Napi::Env env, Napi::Object exports) {
+  Export<Open>(env, exports, "tunOpen");
+  Export<SetIff>(env, exports, "tunSetIff");
+  Export<GetIff>(env, exports, "tunGetIff");
+  Export<GetNetns>(env, exports, "tunGetNetns");
+  Export<SetInt<TUNSETVNETHDRSZ>>(env, exports, "tunSetVnetHdrSize");
+  Export<SetInt<TUNSETSNDBUF>>(env, exports, "tunSetSendBuffer");
+  Export<SetInt<TUNSETCARRIER>>(env, exports, "tunSetCarrier");
+  Export<SetValue<TUNSETOFFLOAD>>(env, exports, "tunSetOffload");
+  Export<SetValue<TUNSETPERSIST>>(env, exports, "tunSetPersist");
+  Export<SetValue<TUNSETOWNER>>(env, exports, "tunSetOwner");
+  Export<SetValue<TUNSETGROUP>>(env, exports, "tunSetGroup");
+  Export<GetInt<TUNGETVNETHDRSZ>>(env, exports, "tunGetVnetHdrSize");
+  Export<GetInt<TUNGETSNDBUF>>(env, exports, "tunGetSendBuffer");
+  Export<GetInt<TUNGETFEATURES>>(env, exports, "tunGetFeatures");
+}
+
+}  // namespace vhost_net

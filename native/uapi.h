@@ -1,0 +1,55 @@
+#ifndef VHOST_NET_UAPI_H_
+#define VHOST_NET_UAPI_H_
+
+// The one place where kernel headers enter C++. What an older header lacks is defined here, so that
+// an addon built on an old distribution drives a new kernel.
+
+#define VIRTIO_RING_NO_LEGACY  // leaves out vring_init(), which is not valid C++
+#include <linux/vhost.h>
+#include <linux/virtio_ring.h>
+#undef VIRTIO_RING_NO_LEGACY
+
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/virtio_config.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#ifndef TUNGETDEVNETNS  // Linux 5.2
+#define TUNGETDEVNETNS _IO('T', 227)
+#endif
+#ifndef TUNSETCARRIER  // Linux 5.0
+#define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+#ifndef TUN_F_USO4  // Linux 6.2
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+#ifndef TUN_F_UDP_TUNNEL_GSO  // Linux 6.17
+#define TUN_F_UDP_TUNNEL_GSO 0x080
+#define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
+#endif
+#ifndef VIRTIO_F_RING_RESET  // Linux 6.2
+#define VIRTIO_F_RING_RESET 40
+#endif
+
+static_assert(sizeof(vhost_vring_state) == 8);
+static_assert(sizeof(vhost_vring_file) == 8);
+static_assert(sizeof(vhost_vring_addr) == 40);
+static_assert(offsetof(vhost_vring_addr, desc_user_addr) == 8);
+static_assert(offsetof(vhost_vring_addr, used_user_addr) == 16);
+static_assert(offsetof(vhost_vring_addr, avail_user_addr) == 24);
+static_assert(offsetof(vhost_vring_addr, log_guest_addr) == 32);
+static_assert(sizeof(vhost_memory) == 8);
+static_assert(sizeof(vhost_memory_region) == 32);
+static_assert(sizeof(vring_desc) == 16);
+static_assert(offsetof(vring_desc, len) == 8);
+static_assert(offsetof(vring_desc, flags) == 12);
+static_assert(offsetof(vring_desc, next) == 14);
+static_assert(sizeof(vring_used_elem) == 8);
+
+#endif  // VHOST_NET_UAPI_H_

@@ -1,0 +1,449 @@
+import assert from 'node:assert/strict';
+
+import fc from 'fast-check';
+
+import { SoftDevice } from '../../support/soft-device.js';
+import { GuestMemory } from '#lib/memory/guest-memory';
+import { DriverQueue, needEvent } from '#lib/ring/driver-queue';
+import { splitLayout } from '#lib/ring/split-layout';
+import { VRING_DESC_F_WRITE } from '#lib/uapi/virtio';
+
+const SLOT = 64;
+
+interface Rig {
+  queue: DriverQueue;
+  device: SoftDevice;
+  /** One 64-byte slot for each descriptor. */
+  slots: Uint8Array;
+}
+
+/** A driver and a device on one ring, and memory for what the descriptors name. */
+function rig(size: number, eventIdx = true, maxSegments = 0): Rig {
+  const ring = new ArrayBuffer(Math.ceil(splitLayout(size).byteLength / 64) * 64);
+  const tables = size * maxSegments * 16;
+  const buffer = new ArrayBuffer(size * SLOT + tables);
+  const memory = new GuestMemory([
+    { guestAddress: 0, hostAddress: 0n, buffer, byteLength: buffer.byteLength },
+  ]);
+  const area = { address: size * SLOT, buffer, byteOffset: size * SLOT, maxSegments };
+  const options = { size, eventIdx, ...(maxSegments > 0 ? { indirect: area } : {}) };
+  const queue = new DriverQueue(ring, 0, options);
+  const device = new SoftDevice(ring, 0, size, { eventIdx, memory });
+  return { queue, device, slots: new Uint8Array(buffer, 0, size * SLOT) };
+}
+
+/** Offers one readable chain of one descriptor with four bytes that are told by `seed`. */
+function offerSeed({ queue, slots }: Rig, seed: number): number {
+  const head = queue.acquire();
+  assert.notEqual(head, -1);
+  new DataView(slots.buffer).setUint32(head * SLOT, seed, true);
+  queue.setDescriptor(head, head * SLOT, 4, 0);
+  queue.offer(head);
+  return head;
+}
+
+function seedOf(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+}
+
+describe('DriverQueue', () => {
+  for (const size of [1, 2, 256, 32768]) {
+    for (const eventIdx of [true, false]) {
+      const title = `${String(size)} descriptors, EVENT_IDX ${eventIdx ? 'on' : 'off'}`;
+      it(`carries every chain unaltered through more than 65,536 cycles: ${title}`, () => {
+        const parts = rig(size, eventIdx);
+        const { queue, device } = parts;
+        let sent = 0;
+        let seen = 0;
+        for (let round = 0; sent < 70_000; round++) {
+          const batch = 1 + ((round * 7919) % size);
+          for (let i = 0; i < batch; i++) offerSeed(parts, sent++);
+          queue.publish();
+          device.completeAll((chain) => {
+            assert.equal(seedOf(device.read(chain)), seen++);
+            return 0;
+          });
+          assert.equal(queue.poll(), batch);
+          for (let head = queue.take(); head >= 0; head = queue.take()) queue.release(head);
+          assert.equal(queue.free, size);
+        }
+        assert.equal(seen, sent);
+      });
+    }
+  }
+
+  it('takes a ring of 32768 past the wrap of its indices, full at every turn', () => {
+    const parts = rig(32768);
+    for (let turn = 0; turn < 5; turn++) {
+      for (let i = 0; i < 32768; i++) offerSeed(parts, i);
+      assert.equal(parts.queue.acquire(), -1);
+      parts.queue.publish();
+      assert.equal(parts.device.completeAll(), 32768);
+      assert.equal(parts.queue.poll(), 32768);
+      for (let head = parts.queue.take(); head >= 0; head = parts.queue.take()) {
+        parts.queue.release(head);
+      }
+    }
+    assert.equal(parts.queue.nextUsed, (5 * 32768) & 0xffff);
+    assert.equal(parts.queue.free, 32768);
+  });
+
+  it('accepts chains in any order of completion and frees each once', () => {
+    const orders = fc.array(fc.nat(), { minLength: 8, maxLength: 8 });
+    fc.assert(
+      fc.property(fc.array(orders, { minLength: 1, maxLength: 40 }), (rounds) => {
+        const parts = rig(8);
+        for (const keys of rounds) {
+          const heads = keys.map((key) => ({ head: offerSeed(parts, key), key }));
+          parts.queue.publish();
+          while (parts.device.pop());
+          heads.sort((a, b) => a.key - b.key).forEach(({ head }) => parts.device.push(head, 0));
+          parts.device.publish();
+          assert.equal(parts.queue.poll(), 8);
+          const taken = heads.map(() => parts.queue.take());
+          assert.deepEqual(taken, heads.map(({ head }) => head));
+          taken.forEach((head) => parts.queue.release(head));
+          assert.equal(parts.queue.free, 8);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('shows nothing to the device before publish()', () => {
+    const parts = rig(4);
+    offerSeed(parts, 1);
+    assert.equal(parts.device.waiting, 0);
+    parts.queue.publish();
+    assert.equal(parts.device.waiting, 1);
+  });
+
+  it('returns -1 when every descriptor is taken, and loses none', () => {
+    const { queue } = rig(4);
+    const ids = [queue.acquire(), queue.acquire(), queue.acquire(), queue.acquire()];
+    assert.deepEqual([...ids].sort(), [0, 1, 2, 3]);
+    assert.equal(queue.acquire(), -1);
+    ids.forEach((id) => queue.cancel(id));
+    assert.equal(queue.free, 4);
+  });
+
+  it('offers a recycled descriptor again without freeing it', () => {
+    const parts = rig(2);
+    const { queue, device } = parts;
+    const head = queue.acquire();
+    queue.setDescriptor(head, 0, SLOT, VRING_DESC_F_WRITE);
+    for (let i = 0; i < 10; i++) {
+      queue.offer(head);
+      queue.publish();
+      device.completeAll((chain) => device.write(chain, Uint8Array.of(i, 2, 3)));
+      queue.poll();
+      assert.equal(queue.take(), head);
+      assert.equal(queue.takenLength, 3);
+      assert.equal(parts.slots[0], i);
+    }
+    assert.equal(queue.free, 1);
+  });
+});
+
+describe('DriverQueue against a device that lies', () => {
+  const corrupt = { code: 'ERR_VHOST_QUEUE_CORRUPT' };
+
+  const lies: readonly (readonly [what: string, lie: (parts: Rig) => void])[] = [
+    ['a head outside the queue', ({ device }) => device.push(4, 0)],
+    ['a head far outside the queue', ({ device }) => device.push(0xffffffff, 0)],
+    ['a head that is not in flight', ({ device }) => device.push(3, 0)],
+    ['a used length beyond what is writable', ({ device }) => device.push(0, SLOT + 1)],
+  ];
+  for (const [what, lie] of lies) {
+    it(`refuses ${what}, and goes on refusing until reset()`, () => {
+      const parts = rig(4);
+      const { queue, device } = parts;
+      const head = queue.acquire();
+      queue.setDescriptor(head, 0, SLOT, VRING_DESC_F_WRITE);
+      queue.offer(head);
+      queue.publish();
+      lie(parts);
+      device.publish();
+      assert.equal(queue.poll(), 1);
+      assert.throws(() => queue.take(), corrupt);
+      assert.throws(() => queue.poll(), corrupt);
+      assert.equal(queue.broken?.code, corrupt.code);
+      queue.reset();
+      assert.equal(queue.poll(), 0);
+      assert.equal(queue.free, 4);
+    });
+  }
+
+  it('refuses the same head twice', () => {
+    const parts = rig(4);
+    offerSeed(parts, 1);
+    offerSeed(parts, 2);
+    parts.queue.publish();
+    parts.device.push(0, 0);
+    parts.device.push(0, 0);
+    parts.device.publish();
+    assert.equal(parts.queue.poll(), 2);
+    assert.equal(parts.queue.take(), 0);
+    assert.throws(() => parts.queue.take(), corrupt);
+  });
+
+  it('refuses a used index that is further ahead than chains are in flight', () => {
+    const parts = rig(4);
+    offerSeed(parts, 1);
+    parts.queue.publish();
+    parts.device.jump(2);
+    assert.throws(() => parts.queue.poll(), corrupt);
+  });
+
+  it('refuses a used index that moves backwards', () => {
+    const parts = rig(4);
+    offerSeed(parts, 1);
+    parts.queue.publish();
+    parts.device.jump(-1);
+    assert.throws(() => parts.queue.poll(), corrupt);
+  });
+
+  it('never hands out a wrong chain, whatever the used ring holds', () => {
+    const entries = fc.array(fc.tuple(fc.nat(9), fc.nat(200)), { maxLength: 12 });
+    fc.assert(
+      fc.property(entries, fc.integer({ min: -3, max: 12 }), (used, jump) => {
+        const parts = rig(8);
+        const mine = new Set([1, 2, 3, 4, 5].map((seed) => offerSeed(parts, seed)));
+        parts.queue.publish();
+        used.forEach(([head, length]) => parts.device.push(head, length));
+        parts.device.jump(jump);
+        try {
+          parts.queue.poll();
+          for (let head = parts.queue.take(); head >= 0; head = parts.queue.take()) {
+            assert.ok(mine.delete(head), `${String(head)} was not in flight`);
+          }
+        } catch (error) {
+          assert.equal((error as { code?: string }).code, corrupt.code);
+        }
+        assert.deepEqual(new Set(parts.queue.outstanding()), mine);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe('DriverQueue chains', () => {
+  const readable = (address: number, length: number) => ({ address, length, writable: false });
+  const writable = (address: number, length: number) => ({ address, length, writable: true });
+
+  it('links the descriptors of a chain in order and frees them together', () => {
+    const { queue, device } = rig(8);
+    for (let round = 0; round < 20; round++) {
+      const wanted = [readable(0, 10), readable(64, 20), writable(128, 30)];
+      const head = queue.addChain(wanted);
+      assert.equal(queue.free, 5);
+      queue.offer(head);
+      queue.publish();
+      const chain = device.pop();
+      assert.deepEqual(chain, { head, segments: wanted });
+      device.push(head, 30);
+      device.publish();
+      assert.equal(queue.poll(), 1);
+      assert.equal(queue.take(), head);
+      queue.release(head);
+      assert.equal(queue.free, 8);
+    }
+  });
+
+  it('leaves no chain behind in descriptors that are used singly afterwards', () => {
+    const parts = rig(4);
+    const head = parts.queue.addChain([readable(0, 1), readable(64, 1), readable(128, 1)]);
+    parts.queue.offer(head);
+    parts.queue.publish();
+    parts.device.completeAll();
+    parts.queue.poll();
+    parts.queue.release(parts.queue.take());
+    for (let i = 0; i < 4; i++) {
+      const id = parts.queue.acquire();
+      parts.queue.setLength(id, 4);
+      parts.queue.offer(id);
+    }
+    parts.queue.publish();
+    for (let i = 0; i < 4; i++) assert.equal(parts.device.pop()?.segments.length, 1);
+  });
+
+  it('takes nothing when there are too few descriptors', () => {
+    const { queue } = rig(2);
+    assert.equal(queue.addChain([readable(0, 1), readable(1, 1), readable(2, 1)]), -1);
+    assert.equal(queue.free, 2);
+  });
+
+  it('refuses a readable buffer behind a writable one, and an empty chain', () => {
+    const { queue } = rig(4);
+    assert.throws(() => queue.addChain([writable(0, 1), readable(1, 1)]), TypeError);
+    assert.throws(() => queue.addChain([]), RangeError);
+    assert.equal(queue.free, 4);
+  });
+
+  it('holds the used length against the writable bytes of the whole chain', () => {
+    const { queue, device } = rig(4);
+    queue.offer(queue.addChain([readable(0, 8), writable(64, 10), writable(128, 10)]));
+    queue.publish();
+    device.completeAll(() => 21);
+    queue.poll();
+    assert.throws(() => queue.take(), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
+
+  it('puts a chain of any length behind one descriptor through an indirect table', () => {
+    const { queue, device } = rig(4, true, 3);
+    const wanted = [readable(0, 1), readable(64, 2), writable(128, 3)];
+    const heads = [0, 1, 2, 3].map(() => queue.addIndirect(wanted));
+    assert.equal(queue.free, 0);
+    assert.equal(queue.addIndirect(wanted), -1);
+    heads.forEach((head) => {
+      queue.offer(head);
+    });
+    queue.publish();
+    for (const head of heads) assert.deepEqual(device.pop(), { head, segments: wanted });
+    const four = [0, 1, 2, 3].map((i) => readable(i, 1));
+    assert.throws(() => queue.addIndirect(four), RangeError);
+    assert.throws(() => rig(4).queue.addIndirect(wanted), RangeError);
+  });
+
+  it('writes addresses beyond 32 bits whole', () => {
+    const { queue, device } = rig(1);
+    queue.offer(queue.addChain([readable(0x1f_ffff_ffff_f000, 16)]));
+    queue.publish();
+    assert.equal(device.pop()?.segments[0]?.address, 0x1f_ffff_ffff_f000);
+  });
+});
+
+describe('DriverQueue#publish()', () => {
+  it('asks for a kick exactly when the avail index passes avail_event', () => {
+    const parts = rig(8);
+    assert.equal(parts.queue.publish(), false, 'nothing new');
+    offerSeed(parts, 0);
+    assert.equal(parts.queue.publish(), true, 'the device waits for the first');
+    offerSeed(parts, 1);
+    assert.equal(parts.queue.publish(), false, 'it has not asked again');
+    parts.device.completeAll();
+    assert.equal(parts.device.armKicks(), false);
+    offerSeed(parts, 2);
+    assert.equal(parts.queue.publish(), true);
+  });
+
+  it('honours NO_NOTIFY without EVENT_IDX', () => {
+    const parts = rig(8, false);
+    offerSeed(parts, 0);
+    assert.equal(parts.queue.publish(), true);
+    parts.device.disarmKicks();
+    offerSeed(parts, 1);
+    assert.equal(parts.queue.publish(), false);
+    assert.equal(parts.device.armKicks(), true, 'the device must look again itself');
+  });
+});
+
+describe('needEvent()', () => {
+  it('says yes exactly when the event lies in [old, fresh), also across the wrap', () => {
+    const word = fc.integer({ min: 0, max: 0xffff });
+    fc.assert(
+      fc.property(word, word, fc.integer({ min: 0, max: 0xffff }), (event, old, steps) => {
+        const passed = ((event - old) & 0xffff) < steps;
+        assert.equal(needEvent(event, (old + steps) & 0xffff, old), passed);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+});
+
+describe('DriverQueue#armCalls()', () => {
+  for (const eventIdx of [true, false]) {
+    const title = `EVENT_IDX ${eventIdx ? 'on' : 'off'}`;
+    it(`gets a call for the next used chain, and none while disarmed: ${title}`, () => {
+      const parts = rig(8, eventIdx);
+      const complete = () => {
+        offerSeed(parts, 0);
+        parts.queue.publish();
+        const chain = parts.device.pop();
+        assert.ok(chain);
+        parts.device.push(chain.head, 0);
+        return parts.device.publish();
+      };
+      const take = () => {
+        parts.queue.poll();
+        parts.queue.release(parts.queue.take());
+      };
+      assert.equal(parts.queue.armCalls(), false);
+      assert.equal(complete(), true);
+      take();
+      parts.queue.disarmCalls();
+      assert.equal(complete(), false);
+      assert.equal(parts.queue.armCalls(), true, 'one is used already: no call will come');
+      take();
+      assert.equal(parts.queue.armCalls(), false);
+      assert.equal(complete(), true);
+    });
+  }
+
+  it('waits for as many as it was told to', () => {
+    const parts = rig(8);
+    for (let i = 0; i < 6; i++) offerSeed(parts, i);
+    parts.queue.publish();
+    assert.equal(parts.queue.armCalls(4), false);
+    const calls = [0, 1, 2, 3, 4, 5].map(() => {
+      const chain = parts.device.pop();
+      assert.ok(chain);
+      parts.device.push(chain.head, 0);
+      return parts.device.publish();
+    });
+    assert.deepEqual(calls, [false, false, false, true, false, false]);
+    assert.equal(parts.queue.armCalls(4), true);
+  });
+
+  it('stays quiet for more than a whole turn of the index while it is disarmed again and again', () => {
+    const parts = rig(256);
+    let calls = 0;
+    for (let i = 0; i < 70_000; i++) {
+      parts.queue.disarmCalls();
+      offerSeed(parts, i);
+      parts.queue.publish();
+      const chain = parts.device.pop();
+      assert.ok(chain);
+      parts.device.push(chain.head, 0);
+      if (parts.device.publish()) calls++;
+      parts.queue.poll();
+      parts.queue.release(parts.queue.take());
+    }
+    assert.equal(calls, 0);
+  });
+});
+
+describe('DriverQueue#reset()', () => {
+  it('starts anew from any base', () => {
+    const parts = rig(4);
+    offerSeed(parts, 1);
+    parts.queue.publish();
+    parts.queue.reset(0xfffe);
+    assert.equal(parts.queue.nextAvail, 0xfffe);
+    assert.equal(parts.queue.inFlight, 0);
+    assert.equal(parts.queue.free, 4);
+    assert.deepEqual(parts.queue.outstanding(), []);
+    assert.equal(parts.queue.poll(), 0);
+  });
+
+  it('refuses a base that is no 16-bit number', () => {
+    const { queue } = rig(4);
+    for (const base of [-1, 0x10000, 1.5, NaN]) assert.throws(() => queue.reset(base), RangeError);
+  });
+});
+
+describe('DriverQueue misuse', () => {
+  it('refuses sizes that are no power of 2 in 1..32768', () => {
+    const buffer = new ArrayBuffer(1 << 20);
+    for (const size of [0, 3, 65536, -1, 1.5, NaN]) {
+      assert.throws(() => new DriverQueue(buffer, 0, { size, eventIdx: true }), RangeError);
+    }
+  });
+
+  it('refuses descriptors that were not acquired', () => {
+    const { queue } = rig(4);
+    assert.throws(() => queue.offer(0), RangeError);
+    assert.throws(() => queue.cancel(0), RangeError);
+    assert.throws(() => queue.release(7), RangeError);
+  });
+});

@@ -68,6 +68,8 @@ interface Native {
     new (byteLength: number, memfd: NativeDescriptor): NativePages;
   };
 
+  pagesCount(): number;
+
   eventfdCreate(): NativeDescriptor;
   eventfdSignal(eventfd: NativeDescriptor): void;
   eventfdDrain(eventfd: NativeDescriptor): number;

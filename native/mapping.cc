@@ -81,6 +81,11 @@ int Mapping::Map(UniqueFd fd, const MappingOptions& options, std::shared_ptr<Map
   return 0;
 }
 
+size_t Mapping::Count() {
+  std::lock_guard<std::mutex> guard(TheRegistry().lock);
+  return TheRegistry().by_address.size();
+}
+
 std::shared_ptr<Mapping> Mapping::Find(uint64_t address, uint64_t length) {
   // Declared before the guard: should this turn out to be the last owner, the mapping's destructor
   // takes the lock as well, and must find it free.

@@ -25,6 +25,8 @@ class Mapping {
   static int Allocate(const MappingOptions& options, std::shared_ptr<Mapping>* out);
   /// Maps a memfd once more. 0, or the errno.
   static int FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out);
+  /// How many there are in the process, whichever environment made them.
+  static size_t Count();
   /// The mapping that holds every byte of [address, address + length), or none.
   static std::shared_ptr<Mapping> Find(uint64_t address, uint64_t length);
 

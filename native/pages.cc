@@ -38,12 +38,14 @@ Pages::Pages(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pages>(info) {
 /// The ArrayBuffer's finalizer holds a share of the pages, as the wrapper does: whichever of the
 /// two is collected first, the other still looks at mapped memory.
 void Pages::Expose(Napi::Env env) {
-  auto* share = new std::shared_ptr<Mapping>(mapping_);
+  buffer_share_ = std::make_shared<Share>(mapping_);
+  auto* held = new std::shared_ptr<Share>(buffer_share_);
   const auto buffer = Napi::ArrayBuffer::New(
       env, mapping_->base(), mapping_->length(),
-      [](Napi::Env, void*, std::shared_ptr<Mapping>* held) { delete held; }, share);
+      [](Napi::Env, void*, std::shared_ptr<Share>* cell) { delete cell; }, held);
   if (env.IsExceptionPending()) {
-    delete share;
+    delete held;
+    buffer_share_.reset();
     mapping_.reset();
     return;
   }
@@ -67,13 +69,20 @@ Napi::Value Pages::Memfd(const Napi::CallbackInfo& info) {
   return Descriptor::Make(info.Env(), std::move(fd));
 }
 
-/// Detaches first, so that every view has length 0 before the memory can go.
+/// Detaches first, so that every view has length 0 before the memory can go. The finalizer would come
+/// only in a later turn of the loop: the share it stands for is let go here. Except when somebody else
+/// has detached the buffer, as ArrayBuffer.prototype.transfer() does: then another one looks at the
+/// pages, and they stay until that is collected.
 Napi::Value Pages::Close(const Napi::CallbackInfo& info) {
   if (!buffer_.IsEmpty()) {
     Napi::ArrayBuffer buffer = buffer_.Value();
-    if (!buffer.IsDetached()) buffer.Detach();
+    if (!buffer.IsDetached()) {
+      buffer.Detach();
+      buffer_share_->reset();
+    }
     buffer_.Reset();
   }
+  buffer_share_.reset();
   mapping_.reset();
   return info.Env().Undefined();
 }
@@ -86,6 +95,18 @@ Napi::Function Pages::Define(Napi::Env env) {
                       InstanceMethod<&Pages::Close>("close")});
 }
 
-void ExportPages(Napi::Env env, Napi::Object exports) { exports.Set("Pages", Pages::Define(env)); }
+namespace {
+
+/// pagesCount(): mappings of the whole process that are not unmapped yet.
+Napi::Value Count(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(Mapping::Count()));
+}
+
+}  // namespace
+
+void ExportPages(Napi::Env env, Napi::Object exports) {
+  exports.Set("Pages", Pages::Define(env));
+  Export<Count>(env, exports, "pagesCount");
+}
 
 }  // namespace vhost_net

@@ -29,7 +29,10 @@ class Pages : public Napi::ObjectWrap<Pages> {
   int Map(const Napi::CallbackInfo& info);
   void Expose(Napi::Env env);
 
-  std::shared_ptr<Mapping> mapping_;
+  using Share = std::shared_ptr<Mapping>;
+
+  Share mapping_;
+  std::shared_ptr<Share> buffer_share_;  ///< the ArrayBuffer's own; its finalizer holds the cell too
   Napi::Reference<Napi::ArrayBuffer> buffer_;
 };
 

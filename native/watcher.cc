@@ -43,13 +43,15 @@ int Watch::Start(uv_loop_t* loop) {
   return -refused;
 }
 
-/// The order: out of JavaScript's sight, no further callback, then the handle itself. The context
-/// stays until the handle is gone: a callback that closes its own watcher still runs inside it.
+/// The order: out of JavaScript's sight, no further callback, then the handle itself. Once the poll is
+/// stopped, libuv has taken the descriptor out of its epoll set, and its last owner may close it. The
+/// context stays until the handle is gone: a callback that closes its own watcher still runs inside it.
 void Watch::Close() {
   if (owner != nullptr) owner->watch_ = nullptr;
   owner = nullptr;
   callback.Reset();
   uv_poll_stop(&poll);
+  file.reset();
   uv_close(reinterpret_cast<uv_handle_t*>(&poll), OnClosed);
 }
 

@@ -62,6 +62,8 @@ export class Frame {
    * copy in one piece.
    */
   get bytes(): Uint8Array {
+    // After close() there is nothing to make a view of.
+    if (this.first.length === 0) return this.first;
     if (this.extraCount === 0) return this.first.subarray(0, this.length);
     const copy = new Uint8Array(this.length);
     this.copyTo(copy);

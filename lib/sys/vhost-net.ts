@@ -82,7 +82,7 @@ export class VhostNet {
    * The feature bits in force from now on. `VHOST_SET_FEATURES`; needs no owner. Decides how long the
    * header before each frame is: 12 bytes with `VIRTIO_F_VERSION_1` or `VIRTIO_NET_F_MRG_RXBUF`, else 10.
    *
-   * @throws {VhostSystemError} `EOPNOTSUPP`: a bit that {@link getFeatures} does not have.
+   * @throws {VhostSystemError} `ENOTSUP`: a bit that {@link getFeatures} does not have.
    */
   setFeatures(features: bigint): void {
     native.vhostSetFeatures(this.#descriptor, features);

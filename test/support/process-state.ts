@@ -1,5 +1,7 @@
 import fs from 'node:fs';
 
+import { native } from '#lib/native';
+
 /** What a process must have as many of after a test as before. */
 export interface ProcessState {
   readonly descriptors: number;
@@ -30,16 +32,15 @@ export function processState(): ProcessState {
   global.gc?.();
   return {
     descriptors: fs.readdirSync('/proc/self/fd').length,
-    // Only shared and anonymous maps of our own making: V8's heap comes and goes.
-    mappings: vhostMappings(),
+    // Only those of this package: V8's heap comes and goes.
+    mappings: native.pagesCount(),
     workers: workers(),
   };
 }
 
-/** Mappings with MADV_DONTFORK: the mark of this package's pages. `VmFlags: … dc …`. */
-function vhostMappings(): number {
-  const smaps = fs.readFileSync('/proc/self/smaps', 'utf8');
-  return smaps.match(/^VmFlags:.* dc( |$)/gm)?.length ?? 0;
+/** Every mapping of the process, as the kernel has them. */
+export function kernelMappings(): number {
+  return fs.readFileSync('/proc/self/maps', 'utf8').split('\n').length;
 }
 
 /** Resident bytes of this process. */

@@ -14,6 +14,11 @@ class CountingReporter extends Mocha.reporters.Spec {
       const file = process.env['VHOST_TEST_COUNTS'];
       const counts = JSON.stringify({ passed: passes, failed: failures, skipped: pending });
       if (file !== undefined) fs.writeFileSync(file, counts);
+      // A port that a test left open would keep the process alive for ever.
+      setTimeout(() => {
+        console.error('something that a test left open keeps the process alive');
+        process.exit(failures || 1);
+      }, 10_000).unref();
     });
   }
 }

@@ -36,12 +36,14 @@ const HINTS: Readonly<Record<string, string>> = {
   'open /dev/net/tun ENODEV': 'the node is there but its module is not: modprobe tun',
   'open /dev/net/tun EACCES': 'this user needs read and write access to /dev/net/tun',
   'VHOST_SET_OWNER EBUSY': 'this descriptor already has an owner: open a new one',
-  'VHOST_SET_OWNER ENOMEM': 'no memory, or a limit of processes (RLIMIT_NPROC, pids cgroup) is reached',
+  'VHOST_SET_OWNER ENOMEM':
+    'no memory, or a limit of processes (RLIMIT_NPROC, pids cgroup) is reached',
   'VHOST_SET_MEM_TABLE E2BIG': 'more regions than the parameter max_mem_regions of module vhost',
   'VHOST_NET_SET_BACKEND EFAULT': 'set the memory table and the addresses of the vring first',
   'VHOST_NET_SET_BACKEND ENOTSOCK': 'the backend must be a tap, a macvtap or a packet socket',
   'TUNSETIFF EPERM': 'needs CAP_NET_ADMIN, or a tap that was created for this user',
-  'TUNSETIFF EBUSY': 'another process has this tap open, or an interface of another kind has the name',
+  'TUNSETIFF EBUSY':
+    'another process has this tap open, or an interface of another kind has the name',
   'TUNSETIFF EINVAL': 'an interface of that name is no tap, or differs in its multi_queue flag',
   'TUNSETVNETHDRSZ EINVAL': 'this kernel does not know a header of that size',
   'RTM_SETLINK EPERM': 'needs CAP_NET_ADMIN in the namespace of the interface',
@@ -68,7 +70,10 @@ export class VhostSystemError extends VhostError {
     readonly request: string,
     path?: string,
   ) {
-    const [code, text] = getSystemErrorMap().get(-errno) ?? [`ERRNO_${String(errno)}`, 'unknown error'];
+    const [code, text] = getSystemErrorMap().get(-errno) ?? [
+      `ERRNO_${String(errno)}`,
+      'unknown error',
+    ];
     const what = request === '' ? syscall : `${syscall} ${request}`;
     super(code, `${code}: ${text}, ${what}${path === undefined ? '' : ` '${path}'`}`);
     this.errno = -errno;
@@ -83,7 +88,12 @@ export class VhostSystemError extends VhostError {
 }
 
 function came(value: unknown): string {
-  return inspect(value, { depth: 0, maxStringLength: 60, maxArrayLength: 5, breakLength: Infinity });
+  return inspect(value, {
+    depth: 0,
+    maxStringLength: 60,
+    maxArrayLength: 5,
+    breakLength: Infinity,
+  });
 }
 
 /** Errors for wrong arguments: which option, what it must be, what came instead. */

@@ -78,7 +78,10 @@ interface Native {
   vhostSetOwner(vhost: NativeDescriptor): number;
   vhostGetFeatures(vhost: NativeDescriptor): bigint;
   vhostSetFeatures(vhost: NativeDescriptor, features: bigint): void;
-  vhostSetMemTable(vhost: NativeDescriptor, rows: readonly (readonly [bigint, bigint, bigint])[]): void;
+  vhostSetMemTable(
+    vhost: NativeDescriptor,
+    rows: readonly (readonly [bigint, bigint, bigint])[],
+  ): void;
   vhostSetVringNum(vhost: NativeDescriptor, index: number, size: number): void;
   vhostSetVringBase(vhost: NativeDescriptor, index: number, base: number): void;
   vhostGetVringBase(vhost: NativeDescriptor, index: number): number;

@@ -110,8 +110,7 @@ Napi::Uint8Array Arguments::Bytes(size_t index, const char* name) {
 
 std::shared_ptr<OpenFile> Arguments::File(size_t index, const char* name) {
   if (!ok_) return nullptr;
-  Descriptor* descriptor =
-      index < info_.Length() ? Descriptor::From(info_[index]) : nullptr;
+  Descriptor* descriptor = index < info_.Length() ? Descriptor::From(info_[index]) : nullptr;
   if (descriptor == nullptr) {
     FailType(name, "a Descriptor");
     return nullptr;

@@ -18,7 +18,7 @@ struct AddonData {
   Napi::FunctionReference descriptor_class;
 };
 
-/// Throws the error that JavaScript makes of an errno; returns undefined for `return ThrowSystem(…)`.
+/// Throws the error that JavaScript makes of an errno; returns undefined, for a caller to return.
 Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std::string& request,
                         const std::string& path = "");
 

@@ -8,7 +8,11 @@
 namespace vhost_net {
 namespace {
 
-#define CONSTANT(name) {#name, static_cast<unsigned long long>(name)}
+constexpr VhostNetConstant Named(const char* name, unsigned long long value) {
+  return {name, value};
+}
+
+#define CONSTANT(name) Named(#name, name)
 
 constexpr VhostNetConstant kConstants[] = {
     CONSTANT(VHOST_SET_OWNER),

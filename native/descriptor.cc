@@ -69,9 +69,9 @@ Napi::Value Descriptor::Close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function Descriptor::Define(Napi::Env env) {
-  return DefineClass(env, "Descriptor",
-                     {InstanceAccessor<&Descriptor::GetFd>("fd"),
-                      InstanceMethod<&Descriptor::Close>("close")});
+  return DefineClass(
+      env, "Descriptor",
+      {InstanceAccessor<&Descriptor::GetFd>("fd"), InstanceMethod<&Descriptor::Close>("close")});
 }
 
 void ExportDescriptor(Napi::Env env, Napi::Object exports) {

@@ -22,9 +22,7 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   const int netns = arguments.OptionalFd(0, "netns");
   if (!arguments.ok()) return info.Env().Undefined();
   UniqueFd fd;
-  const auto open = [] {
-    return ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  };
+  const auto open = [] { return ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE); };
   const int error = OpenInNetns(netns, open, &fd);
   if (error != 0) return ThrowSystem(info.Env(), error, "socket", "NETLINK_ROUTE");
   return Descriptor::Make(info.Env(), std::move(fd));

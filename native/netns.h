@@ -7,8 +7,8 @@
 
 namespace vhost_net {
 
-/// Runs `open` (a descriptor, or -1 and errno) inside the network namespace behind `netns`, or right
-/// here when `netns` is -1. 0, or the errno.
+/// Runs `open` (a descriptor, or -1 and errno) inside the network namespace behind `netns`, or
+/// right here when `netns` is -1. 0, or the errno.
 int OpenInNetns(int netns, const std::function<int()>& open, UniqueFd* out);
 
 }  // namespace vhost_net

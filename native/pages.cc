@@ -69,10 +69,10 @@ Napi::Value Pages::Memfd(const Napi::CallbackInfo& info) {
   return Descriptor::Make(info.Env(), std::move(fd));
 }
 
-/// Detaches first, so that every view has length 0 before the memory can go. The finalizer would come
-/// only in a later turn of the loop: the share it stands for is let go here. Except when somebody else
-/// has detached the buffer, as ArrayBuffer.prototype.transfer() does: then another one looks at the
-/// pages, and they stay until that is collected.
+/// Detaches first, so that every view has length 0 before the memory can go. The finalizer would
+/// come only in a later turn of the loop: the share it stands for is let go here. Except when
+/// somebody else has detached the buffer, as ArrayBuffer.prototype.transfer() does: then another
+/// one looks at the pages, and they stay until that is collected.
 Napi::Value Pages::Close(const Napi::CallbackInfo& info) {
   if (!buffer_.IsEmpty()) {
     Napi::ArrayBuffer buffer = buffer_.Value();
@@ -88,11 +88,11 @@ Napi::Value Pages::Close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function Pages::Define(Napi::Env env) {
-  return DefineClass(env, "Pages",
-                     {InstanceAccessor<&Pages::GetBuffer>("buffer"),
-                      InstanceAccessor<&Pages::GetAddress>("address"),
-                      InstanceMethod<&Pages::Memfd>("memfd"),
-                      InstanceMethod<&Pages::Close>("close")});
+  return DefineClass(
+      env, "Pages",
+      {InstanceAccessor<&Pages::GetBuffer>("buffer"),
+       InstanceAccessor<&Pages::GetAddress>("address"), InstanceMethod<&Pages::Memfd>("memfd"),
+       InstanceMethod<&Pages::Close>("close")});
 }
 
 namespace {

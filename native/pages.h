@@ -32,7 +32,8 @@ class Pages : public Napi::ObjectWrap<Pages> {
   using Share = std::shared_ptr<Mapping>;
 
   Share mapping_;
-  std::shared_ptr<Share> buffer_share_;  ///< the ArrayBuffer's own; its finalizer holds the cell too
+  /// The ArrayBuffer's own; its finalizer holds the cell too.
+  std::shared_ptr<Share> buffer_share_;
   Napi::Reference<Napi::ArrayBuffer> buffer_;
 };
 

@@ -91,10 +91,10 @@ Napi::Value SetValue(const Napi::CallbackInfo& info) {
   if (!arguments.ok()) return info.Env().Undefined();
   if (::ioctl(file->fd.get(), request, static_cast<unsigned long>(value)) < 0) {
     return ThrowSystem(info.Env(), errno, "ioctl",
-                       request == TUNSETOFFLOAD    ? "TUNSETOFFLOAD"
-                       : request == TUNSETPERSIST  ? "TUNSETPERSIST"
-                       : request == TUNSETOWNER    ? "TUNSETOWNER"
-                                                   : "TUNSETGROUP");
+                       request == TUNSETOFFLOAD   ? "TUNSETOFFLOAD"
+                       : request == TUNSETPERSIST ? "TUNSETPERSIST"
+                       : request == TUNSETOWNER   ? "TUNSETOWNER"
+                                                  : "TUNSETGROUP");
   }
   return info.Env().Undefined();
 }

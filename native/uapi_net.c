@@ -12,7 +12,8 @@ static_assert(offsetof(struct virtio_net_hdr_v1, csum_start) == 6, "csum_start")
 static_assert(offsetof(struct virtio_net_hdr_v1, csum_offset) == 8, "csum_offset");
 static_assert(offsetof(struct virtio_net_hdr_v1, num_buffers) == 10, "num_buffers");
 
-#define CONSTANT(name) {#name, name}
+#define CONSTANT(name) \
+  { #name, name }
 
 const VhostNetConstant kVirtioNetConstants[] = {
     CONSTANT(VIRTIO_NET_F_CSUM),

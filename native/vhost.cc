@@ -177,8 +177,11 @@ Napi::Value SetVringAddr(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.File(0, "vhost");
   const uint32_t index = arguments.Unsigned(1, "index");
-  vhost_vring_addr parts = {index, arguments.Unsigned(2, "flags"), arguments.Big(3, "desc"),
-                            arguments.Big(4, "used"), arguments.Big(5, "avail"),
+  vhost_vring_addr parts = {index,
+                            arguments.Unsigned(2, "flags"),
+                            arguments.Big(3, "desc"),
+                            arguments.Big(4, "used"),
+                            arguments.Big(5, "avail"),
                             arguments.Big(6, "log")};
   if (!arguments.ok()) return info.Env().Undefined();
   VringExtent vring;

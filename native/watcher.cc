@@ -43,9 +43,10 @@ int Watch::Start(uv_loop_t* loop) {
   return -refused;
 }
 
-/// The order: out of JavaScript's sight, no further callback, then the handle itself. Once the poll is
-/// stopped, libuv has taken the descriptor out of its epoll set, and its last owner may close it. The
-/// context stays until the handle is gone: a callback that closes its own watcher still runs inside it.
+/// The order: out of JavaScript's sight, no further callback, then the handle itself. Once the poll
+/// is stopped, libuv has taken the descriptor out of its epoll set, and its last owner may close
+/// it. The context stays until the handle is gone: a callback that closes its own watcher still
+/// runs inside it.
 void Watch::Close() {
   if (owner != nullptr) owner->watch_ = nullptr;
   owner = nullptr;
@@ -105,7 +106,7 @@ Watcher::Watcher(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watcher>(inf
     watch_ = watch.release();
     return;
   }
-  // libuv knows the handle once its initialisation succeeded, then only its close callback frees it.
+  // libuv knows the handle once its initialisation succeeded: its close callback alone frees it.
   if (watch->poll.type == UV_POLL) watch.release()->Close();
   ThrowSystem(info.Env(), error, "epoll_ctl", "");
 }
@@ -130,9 +131,10 @@ Napi::Value Watcher::Close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function Watcher::Define(Napi::Env env) {
-  return DefineClass(env, "Watcher",
-                     {InstanceMethod<&Watcher::Ref>("ref"), InstanceMethod<&Watcher::Unref>("unref"),
-                      InstanceMethod<&Watcher::Close>("close")});
+  return DefineClass(
+      env, "Watcher",
+      {InstanceMethod<&Watcher::Ref>("ref"), InstanceMethod<&Watcher::Unref>("unref"),
+       InstanceMethod<&Watcher::Close>("close")});
 }
 
 void ExportWatcher(Napi::Env env, Napi::Object exports) {

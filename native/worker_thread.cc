@@ -17,8 +17,9 @@
 
 // A worker is found by looking, not by guessing. Its name holds the tid of the thread that called
 // VHOST_SET_OWNER, in the initial PID namespace, and all workers of one thread share that name; so
-// the threads before and after the call are compared. Since Linux 6.4 the worker is a thread of this
-// process; before, and on request, it is a kernel thread, and invisible inside a PID namespace.
+// the threads before and after the call are compared. Since Linux 6.4 the worker is a thread of
+// this process; before, and on request, it is a kernel thread, and invisible inside a PID
+// namespace.
 
 namespace vhost_net {
 namespace {
@@ -55,7 +56,8 @@ pid_t OnlyNew(const std::set<pid_t>& before, const std::set<pid_t>& after) {
 
 /// Workers that are threads of this process, whoever called for them.
 std::set<pid_t> WorkerThreads() {
-  return Named("/proc/self/task", [](const std::string& comm) { return comm.rfind("vhost-", 0) == 0; });
+  return Named("/proc/self/task",
+               [](const std::string& comm) { return comm.rfind("vhost-", 0) == 0; });
 }
 
 /// Workers that are kernel threads and that this very thread called for.

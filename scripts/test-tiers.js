@@ -23,7 +23,8 @@ function parse(args) {
   const kernel = args.find((arg) => arg.startsWith('--kernel='))?.slice('--kernel='.length);
   const names = args.filter((arg) => !arg.startsWith('--'));
   for (const name of names) {
-    if (!(name in TIERS)) throw new Error(`no tier ${name}: there are ${Object.keys(TIERS).join(', ')}`);
+    if (!(name in TIERS))
+      throw new Error(`no tier ${name}: there are ${Object.keys(TIERS).join(', ')}`);
   }
   return { kernel, names: names.length > 0 ? names : Object.keys(TIERS) };
 }
@@ -52,7 +53,14 @@ function runTier(name, folder, { kernel, device }) {
   if (TIERS[name].where === 'device') {
     env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
     if (kernel !== undefined || !device) {
-      const options = ['--kernel', kernel ?? '6.12', '--timeout', String(LAB_SECONDS), '--out', folder];
+      const options = [
+        '--kernel',
+        kernel ?? '6.12',
+        '--timeout',
+        String(LAB_SECONDS),
+        '--out',
+        folder,
+      ];
       command = [path.join(root, 'scripts/lab'), ...options, '--', ...command];
     }
   }

@@ -48,7 +48,10 @@ const SETS: readonly number[] = [
 
 /** The `TUN_F_*` flags of a set of feature bits. */
 export function offloadFlags(features: bigint): number {
-  return ACCEPT.reduce((flags, [feature, flag]) => (has(features, feature) ? flags | flag : flags), 0);
+  return ACCEPT.reduce(
+    (flags, [feature, flag]) => (has(features, feature) ? flags | flag : flags),
+    0,
+  );
 }
 
 function accepts(tun: Tun, flags: number): boolean {

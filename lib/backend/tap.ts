@@ -84,7 +84,8 @@ function checkOptions(options: TapOptions): CheckedTap {
   }
   const { netns, persistent } = options;
   checkName(options.tap);
-  if (netns !== undefined && typeof netns !== 'string') throw misuse.type('netns', 'a string', netns);
+  if (netns !== undefined && typeof netns !== 'string')
+    throw misuse.type('netns', 'a string', netns);
   if (persistent !== undefined && typeof persistent !== 'boolean') {
     throw misuse.type('persistent', 'a boolean', persistent);
   }

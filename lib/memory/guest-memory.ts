@@ -43,7 +43,10 @@ export class GuestMemory {
     this.regions.forEach(checkRegion);
     this.regions.reduce((before, region) => {
       if (before.guestAddress + before.byteLength > region.guestAddress) {
-        throw misuse.range('regions', 'free of overlaps', [before.guestAddress, region.guestAddress]);
+        throw misuse.range('regions', 'free of overlaps', [
+          before.guestAddress,
+          region.guestAddress,
+        ]);
       }
       return region;
     });
@@ -78,7 +81,8 @@ export class GuestMemory {
    */
   hostAddress(guestAddress: number, length: number): bigint {
     const found = this.translate(guestAddress, length);
-    if (!found) throw misuse.range('guestAddress', `${String(length)} bytes in one region`, guestAddress);
+    if (!found)
+      throw misuse.range('guestAddress', `${String(length)} bytes in one region`, guestAddress);
     return found.region.hostAddress + BigInt(found.offset);
   }
 

@@ -23,7 +23,8 @@ export class ReceiveBatch implements Iterable<Frame> {
   /** @throws {RangeError} There is no such frame. */
   at(index: number): Frame {
     const frame = index < this.length ? this.#frames[index] : undefined;
-    if (frame === undefined) throw new RangeError(`no frame ${String(index)} in ${String(this.length)}`);
+    if (frame === undefined)
+      throw new RangeError(`no frame ${String(index)} in ${String(this.length)}`);
     return frame;
   }
 

@@ -67,7 +67,8 @@ export class Transmitter {
     }
     if (header === undefined) return;
     const fault = headerFault(header, length, gsoTypes, checksums);
-    if (fault !== undefined) throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+    if (fault !== undefined)
+      throw misuse.range('header', `one the device can act on, not ${fault}`, header);
   }
 
   /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */

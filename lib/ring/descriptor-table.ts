@@ -1,10 +1,6 @@
 import { DESCRIPTOR_BYTES } from './split-layout.js';
 import { misuse } from '../errors.js';
-import {
-  VRING_DESC_F_INDIRECT,
-  VRING_DESC_F_NEXT,
-  VRING_DESC_F_WRITE,
-} from '../uapi/virtio.js';
+import { VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE } from '../uapi/virtio.js';
 
 /** One buffer of a chain. */
 export interface Segment {
@@ -186,7 +182,8 @@ export class DescriptorTable {
   }
 
   markInFlight(head: number): void {
-    if (this.#state[head] !== OURS) throw misuse.range('head', 'a descriptor that is acquired', head);
+    if (this.#state[head] !== OURS)
+      throw misuse.range('head', 'a descriptor that is acquired', head);
     this.#state[head] = IN_FLIGHT;
   }
 

@@ -208,7 +208,9 @@ export class DriverQueue {
     this.#seenUsed = loadAcquire(this.#words16, this.#usedIdxAt);
     const count = (this.#seenUsed - this.#nextUsed) & 0xffff;
     if (count > this.#inFlight) {
-      this.fail(`used index ${String(count)} ahead with ${String(this.#inFlight)} chains in flight`);
+      this.fail(
+        `used index ${String(count)} ahead with ${String(this.#inFlight)} chains in flight`,
+      );
     }
     return count;
   }
@@ -222,7 +224,9 @@ export class DriverQueue {
     if (!this.#table.isInFlight(head)) this.fail(`used head ${String(head)} is not in flight`);
     const room = this.#table.writable(head);
     if (length > room && room > 0) {
-      this.fail(`used length ${String(length)} of ${String(room)} writable bytes, head ${String(head)}`);
+      this.fail(
+        `used length ${String(length)} of ${String(room)} writable bytes, head ${String(head)}`,
+      );
     }
     this.#table.markTaken(head);
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
@@ -265,7 +269,9 @@ export class DriverQueue {
 
   /** Heads of the chains that the device has not given back. */
   outstanding(): number[] {
-    return Array.from({ length: this.size }, (_, id) => id).filter((id) => this.#table.isInFlight(id));
+    return Array.from({ length: this.size }, (_, id) => id).filter((id) =>
+      this.#table.isInFlight(id),
+    );
   }
 
   /**

@@ -42,5 +42,6 @@ export function splitLayout(size: number): SplitLayout {
 export function checkQueueSize(size: number, option = 'queueSize'): void {
   if (typeof size !== 'number') throw misuse.type(option, 'an integer', size);
   const fits = Number.isInteger(size) && size >= 1 && size <= MAX_QUEUE_SIZE;
-  if (!fits || (size & (size - 1)) !== 0) throw misuse.range(option, 'a power of 2 in 1..32768', size);
+  if (!fits || (size & (size - 1)) !== 0)
+    throw misuse.range(option, 'a power of 2 in 1..32768', size);
 }

@@ -12,7 +12,7 @@ const read = promisify(fs.read);
 const write = promisify(fs.write);
 
 async function writeAll(fd, bytes) {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     try {
       done += (await write(fd, bytes, done)).bytesWritten;
     } catch (error) {

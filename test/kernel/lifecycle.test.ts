@@ -93,7 +93,8 @@ describeWith(['vhost', 'tun', 'root'], 'what a port leaves behind', function () 
     port.pause();
     port.resume();
     port.ref().unref();
-    for await (const frame of port) assert.fail(`${String(frame.bytes.length)} bytes after close()`);
+    for await (const frame of port)
+      assert.fail(`${String(frame.bytes.length)} bytes after close()`);
   });
 
   it('goes down when its signal aborts, and is not opened on an aborted one', async () => {
@@ -114,7 +115,9 @@ describeWith(['vhost', 'tun', 'root'], 'what a port leaves behind', function () 
     const busy = await open();
     const during = processState();
     await assert.rejects(open(), { code: 'EBUSY', request: 'TUNSETIFF', errno: -16 });
-    await assert.rejects(open({ backend: { tap: 'x', netns: 'no-such-namespace' } }), { code: 'ENOENT' });
+    await assert.rejects(open({ backend: { tap: 'x', netns: 'no-such-namespace' } }), {
+      code: 'ENOENT',
+    });
     await assert.rejects(open({ backend: { tap: 'lo', netns: network.name } }), { code: 'EINVAL' });
     const mtu = { backend: { tap: 'x', netns: network.name, mtu: 9000 }, queueSize: 2 };
     await assert.rejects(open(mtu), RangeError);

@@ -72,7 +72,10 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     const got = collect(30, (frame) => patterns.check(frame.bytes));
     const frames = Array.from({ length: 30 }, (_, i) => Buffer.from(patterns.make(i)));
     assert.equal(a.sendBatch(frames), 30);
-    assert.deepEqual(await got, frames.map((_, i) => i));
+    assert.deepEqual(
+      await got,
+      frames.map((_, i) => i),
+    );
     const many = Array.from({ length: 1000 }, () => frames[0] ?? Buffer.alloc(60));
     const taken = a.sendBatch(many);
     assert.ok(taken > 0 && taken < 1000);
@@ -87,7 +90,10 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     a.send(patterns.make(1));
     const [borrowed, held] = await got;
     await new Promise((resolve) => setImmediate(resolve));
-    assert.ok(borrowed?.view.every((byte) => byte === 0xdb), 'poisoned');
+    assert.ok(
+      borrowed?.view.every((byte) => byte === 0xdb),
+      'poisoned',
+    );
     assert.equal(patterns.check(held?.view ?? new Uint8Array(0)), 1);
     assert.equal(b.statistics().receive.held, 1);
     held?.frame.release();
@@ -106,7 +112,10 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
       while (!a.send(patterns.make(i))) await once(a, 'drain');
       if (i % 32 === 0) await a.drained();
     }
-    assert.deepEqual(await got, Array.from({ length: frames }, (_, i) => i));
+    assert.deepEqual(
+      await got,
+      Array.from({ length: frames }, (_, i) => i),
+    );
   });
 
   it('for await yields copies in order, and ends at close()', async () => {
@@ -117,7 +126,10 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
       seen.push(patterns.check(bytes));
       if (seen.length === 40) await b.close();
     }
-    assert.deepEqual(seen, Array.from({ length: 40 }, (_, i) => i));
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 40 }, (_, i) => i),
+    );
   });
 
   it('a loop that breaks leaves the port open and its frames to others', async () => {
@@ -212,8 +224,16 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() options', () => {
     ['no backend', {}, /backend must be an object/],
     ['an unknown option', { backend: { tap: 'x' }, queuesize: 4 }, /unknown option 'queuesize'/],
     ['an unknown tap option', { backend: { tap: 'x', adresses: [] } }, /unknown option 'adresses'/],
-    ['queueSize', { backend: { tap: 'x' }, queueSize: 1000 }, /queueSize must be a power of 2.*1000/],
-    ['queueSize', { backend: { tap: 'x' }, queueSize: '64' }, /queueSize must be an integer, got '64'/],
+    [
+      'queueSize',
+      { backend: { tap: 'x' }, queueSize: 1000 },
+      /queueSize must be a power of 2.*1000/,
+    ],
+    [
+      'queueSize',
+      { backend: { tap: 'x' }, queueSize: '64' },
+      /queueSize must be an integer, got '64'/,
+    ],
     ['offloads', { backend: { tap: 'x' }, offloads: 'all' }, /offloads must be.*'all'/],
     ['signal', { backend: { tap: 'x' }, signal: {} }, /signal must be an AbortSignal/],
     ['poison', { backend: { tap: 'x' }, poison: 1 }, /poison must be a boolean, got 1/],

@@ -96,12 +96,15 @@ describeWith(['vhost', 'tun', 'root'], 'streams between two ports on one Etherne
     const back = new Stream(b, a, A, B);
     await Promise.all([there.finished(), back.finished()]);
     for (const { sent, received, altered, reordered } of [there, back]) {
-      assert.deepEqual({ sent, received, altered, reordered }, {
-        sent: FRAMES,
-        received: FRAMES,
-        altered: 0,
-        reordered: 0,
-      });
+      assert.deepEqual(
+        { sent, received, altered, reordered },
+        {
+          sent: FRAMES,
+          received: FRAMES,
+          altered: 0,
+          reordered: 0,
+        },
+      );
     }
     assert.deepEqual(losses(a), NONE);
     assert.deepEqual(losses(b), NONE);
@@ -128,7 +131,7 @@ describeWith(['vhost', 'tun', 'root'], 'streams between two ports on one Etherne
     });
     let refused = 0;
     const fullBefore = a.statistics().transmit.full;
-    for (let sent = 0; sent < frames; ) {
+    for (let sent = 0; sent < frames;) {
       if (a.send(patterns.make(sent))) {
         sent++;
         continue;

@@ -25,7 +25,8 @@ function arpReply(request: Uint8Array, mac: readonly number[]): Uint8Array | und
 
 /** RFC 792: type 8 becomes 0, and the checksum grows by what the type lost. */
 function echoReply(request: Uint8Array): Uint8Array | undefined {
-  if (request[12] !== 8 || request[13] !== 0 || request[23] !== 1 || request[34] !== 8) return undefined;
+  if (request[12] !== 8 || request[13] !== 0 || request[23] !== 1 || request[34] !== 8)
+    return undefined;
   const reply = request.slice();
   reply.set(request.subarray(6, 12), 0);
   reply.set(request.subarray(0, 6), 6);

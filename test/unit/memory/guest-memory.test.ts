@@ -28,7 +28,11 @@ describe('GuestMemory#translate()', () => {
       [10, -1],
       [2 ** 60, 1],
     ] as const) {
-      assert.equal(memory.translate(address, length), undefined, `${String(address)}+${String(length)}`);
+      assert.equal(
+        memory.translate(address, length),
+        undefined,
+        `${String(address)}+${String(length)}`,
+      );
     }
     assert.throws(() => memory.hostAddress(10, 91), RangeError);
   });

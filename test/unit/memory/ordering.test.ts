@@ -44,7 +44,7 @@ describe('ordering between two threads over the same pages', function () {
     const { answer } = await beside(task, (buffer) => {
       const payload = payloadWords(buffer, size);
       const queue = new DriverQueue(buffer, 0, { size, eventIdx: true });
-      for (let sent = 0; completed < rounds; ) {
+      for (let sent = 0; completed < rounds;) {
         for (let i = 0; i < 32 && sent < rounds; i++) {
           const head = queue.acquire();
           if (head < 0) break;

@@ -11,7 +11,7 @@ function device({ size, rounds }: OrderingTask, buffer: ArrayBuffer): number {
   const ring = new SoftDevice(buffer, 0, size, { eventIdx: true });
   const payload = payloadWords(buffer, size);
   let wrong = 0;
-  for (let seen = 0; seen < rounds; ) {
+  for (let seen = 0; seen < rounds;) {
     for (let chain = ring.pop(); chain; chain = ring.pop()) {
       const at = chain.head * 16;
       const expected = seen++ >>> 0;

@@ -101,7 +101,10 @@ describe('DriverQueue', () => {
           parts.device.publish();
           assert.equal(parts.queue.poll(), 8);
           const taken = heads.map(() => parts.queue.take());
-          assert.deepEqual(taken, heads.map(({ head }) => head));
+          assert.deepEqual(
+            taken,
+            heads.map(({ head }) => head),
+          );
           taken.forEach((head) => parts.queue.release(head));
           assert.equal(parts.queue.free, 8);
         }

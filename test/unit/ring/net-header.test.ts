@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 
-import { PLAIN_HEADER, bufferCount, headerFault, readHeader, writeHeader } from '#lib/ring/net-header';
+import {
+  PLAIN_HEADER,
+  bufferCount,
+  headerFault,
+  readHeader,
+  writeHeader,
+} from '#lib/ring/net-header';
 
 const TCP4 = 1 << 1;
 
@@ -55,10 +61,19 @@ describe('headerFault()', () => {
     ['a checksum at no number', headerFault({ ...checksum, csumStart: NaN }, 60, 0, true)],
     ['a checksum before the frame', headerFault({ ...checksum, csumOffset: -2 }, 60, 0, true)],
     ['flags that only a device sets', headerFault({ ...plain, flags: 2 }, 60, 0, true)],
-    ['a GSO type that was not agreed on', headerFault({ ...segmented, gsoType: 4 }, 4000, TCP4, true)],
-    ['a GSO type that does not exist', headerFault({ ...segmented, gsoType: 0x7f }, 4000, TCP4, true)],
+    [
+      'a GSO type that was not agreed on',
+      headerFault({ ...segmented, gsoType: 4 }, 4000, TCP4, true),
+    ],
+    [
+      'a GSO type that does not exist',
+      headerFault({ ...segmented, gsoType: 0x7f }, 4000, TCP4, true),
+    ],
     ['segments of no size', headerFault({ ...segmented, gsoSize: 0 }, 4000, TCP4, true)],
-    ['headers longer than the frame', headerFault({ ...segmented, hdrLen: 4001 }, 4000, TCP4, true)],
+    [
+      'headers longer than the frame',
+      headerFault({ ...segmented, hdrLen: 4001 }, 4000, TCP4, true),
+    ],
     ['segments without a checksum', headerFault({ ...segmented, flags: 0 }, 4000, TCP4, true)],
   ];
   for (const [why, fault] of faults) {

@@ -19,7 +19,10 @@ describe('splitLayout()', () => {
 
   it('refuses other sizes, naming what came', () => {
     for (const size of [0, 3, 65536, 2.5]) {
-      assert.throws(() => splitLayout(size), { name: 'RangeError', message: new RegExp(`got ${String(size)}`) });
+      assert.throws(() => splitLayout(size), {
+        name: 'RangeError',
+        message: new RegExp(`got ${String(size)}`),
+      });
     }
     assert.throws(() => splitLayout('4' as never), { name: 'TypeError', message: /got '4'/ });
   });

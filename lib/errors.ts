@@ -13,7 +13,9 @@ export type VhostErrorCode =
 
 /** Any error of this package that is not a misuse. Match on `code`. */
 export class VhostError extends Error {
+  /** An error with a code and a sentence for people. */
   constructor(
+    /** A {@link VhostErrorCode}, or the name of an errno. */
     readonly code: string,
     message: string,
   ) {
@@ -60,6 +62,8 @@ export class VhostSystemError extends VhostError {
   readonly hint?: string;
 
   /**
+   * The error for an errno; its name and text are Node's.
+   *
    * @param errno  Positive, as the kernel has it.
    * @param syscall  Such as `ioctl`.
    * @param request  Which of the many, such as `VHOST_SET_OWNER`; empty when there is only one.

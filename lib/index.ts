@@ -38,4 +38,6 @@ export { splitLayout } from './ring/split-layout.js';
 export type { SplitLayout } from './ring/split-layout.js';
 export type { NetHeader } from './ring/net-header.js';
 
+export type { NativeDescriptor, NativeLinkCounters } from './native.js';
 export { VhostError, VhostSystemError } from './errors.js';
+export type { VhostErrorCode } from './errors.js';

@@ -12,7 +12,9 @@ import { VhostError, VhostSystemError } from './errors.js';
 
 /** One open file; `fd` is -1 once closed. */
 export interface NativeDescriptor {
+  /** The descriptor's number, -1 once closed. */
   readonly fd: number;
+  /** Closes it; a second time does nothing. */
   close(): void;
 }
 
@@ -44,13 +46,21 @@ export interface NativeLink {
 
 /** `struct rtnl_link_stats64`, as the host sees its interface: our transmit is its receive. */
 export interface NativeLinkCounters {
+  /** Frames that the host received: those that we transmitted. */
   receivePackets: number;
+  /** Their bytes. */
   receiveBytes: number;
+  /** Frames from us that the host could not make sense of. */
   receiveErrors: number;
+  /** Frames from us that the host dropped. */
   receiveDropped: number;
+  /** Frames that the host handed to us. */
   transmitPackets: number;
+  /** Their bytes. */
   transmitBytes: number;
+  /** Frames for us that failed on their way. */
   transmitErrors: number;
+  /** Frames for us that were dropped, as when we did not take them fast enough. */
   transmitDropped: number;
 }
 

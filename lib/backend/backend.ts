@@ -2,6 +2,7 @@ import type { NativeDescriptor, NativeLinkCounters } from '../native.js';
 
 /** One queue of a backend: what one vhost descriptor's two vrings are bound to. */
 export interface BackendQueue {
+  /** What vhost is given as the backend of both vrings. */
   readonly descriptor: NativeDescriptor;
 }
 
@@ -15,9 +16,13 @@ export interface BackendAgreement {
 
 /** What a backend's interface looks like from the host now. */
 export interface BackendLink {
+  /** The interface's name. */
   readonly name: string;
+  /** The interface's index in its network namespace. */
   readonly index: number;
+  /** Whether it is set up (`IFF_UP`). */
   readonly up: boolean;
+  /** Whether something is attached to it and has not turned the carrier off. */
   readonly carrier: boolean;
   /** Bytes, Ethernet header not counted. */
   readonly mtu: number;
@@ -33,7 +38,9 @@ export interface Backend {
   readonly name: string;
   /** `VIRTIO_NET_F_*` bits that this backend can serve, besides vhost's own. */
   readonly features: bigint;
+  /** At least one; a port uses the first. */
   readonly queues: readonly BackendQueue[];
+  /** Whether {@link close} was called. */
   readonly closed: boolean;
   /**
    * Puts an agreement into force and reads it back.

@@ -132,6 +132,7 @@ function ensureAddress(links: Links, index: number, address: InterfaceAddress): 
 export class Tap implements Backend {
   readonly name: string;
   readonly features: bigint;
+  /** One: the tap has no second queue. */
   readonly queues: readonly BackendQueue[];
 
   readonly #tun: Tun;
@@ -142,8 +143,8 @@ export class Tap implements Backend {
    * Creates the interface, or attaches to the existing one of that name, and sets it up. When a step
    * fails, everything done before it is taken back.
    *
-   * @throws {VhostSystemError} as {@link Tun} and {@link Links} say.
-   * @throws {TypeError} {@link RangeError} naming the option that does not fit.
+   * @throws {VhostSystemError} The system refused: `request` says what, `code` why.
+   * @throws {TypeError} or `RangeError`, naming the option that does not fit.
    */
   static open(options: TapOptions): Tap {
     const { addresses, change } = checkOptions(options);
@@ -172,6 +173,7 @@ export class Tap implements Backend {
     this.queues = [tun];
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#tun.closed;
   }
@@ -198,6 +200,7 @@ export class Tap implements Backend {
     this.#links.close();
   }
 
+  /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

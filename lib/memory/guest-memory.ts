@@ -6,6 +6,7 @@ export interface MemoryRegion {
   readonly guestAddress: number;
   /** Where the kernel finds it in this process. */
   readonly hostAddress: bigint;
+  /** The bytes themselves. */
   readonly buffer: ArrayBuffer;
   /** Bytes; the region is the beginning of `buffer`. */
   readonly byteLength: number;
@@ -13,6 +14,7 @@ export interface MemoryRegion {
 
 /** A place in memory, found by its guest address. */
 export interface Translation {
+  /** The region that it lies in. */
   readonly region: MemoryRegion;
   /** Bytes from the beginning of the region's buffer. */
   readonly offset: number;
@@ -52,6 +54,7 @@ export class GuestMemory {
     });
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -112,6 +115,7 @@ export class GuestMemory {
     this.#closed = true;
   }
 
+  /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -4,7 +4,9 @@ import type { NetHeader } from '../ring/net-header.js';
 
 /** A received frame that stays valid. */
 export interface FrameCopy {
+  /** The frame, from its destination address on. */
   readonly bytes: Uint8Array;
+  /** The virtio-net header that came with it: what of the frame is still unfinished. */
   readonly header: NetHeader;
 }
 

@@ -39,7 +39,7 @@ export function isBackend(backend: TapOptions | Backend): backend is Backend {
   return 'queues' in backend;
 }
 
-/** @throws {TypeError} {@link RangeError} naming the option that does not fit. */
+/** @throws {TypeError} or `RangeError`, naming the option that does not fit. */
 export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   if (!isObject(options)) throw misuse.type('options', 'an object', options);
   for (const name of Object.keys(options)) {

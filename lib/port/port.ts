@@ -101,6 +101,7 @@ export class Port extends EventEmitter<PortEvents> {
     return this.#backend.name;
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -223,6 +224,7 @@ export class Port extends EventEmitter<PortEvents> {
     return Promise.resolve();
   }
 
+  /** The same as {@link close}: for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -271,7 +273,7 @@ export class Port extends EventEmitter<PortEvents> {
  *
  * @throws {VhostSystemError} The system refused: `code`, `request` and `hint` say what and why.
  * @throws {VhostError} `ERR_VHOST_FEATURE_MISSING`, `ERR_VHOST_HEADER_SIZE`.
- * @throws {TypeError} {@link RangeError} naming the option that does not fit.
+ * @throws {TypeError} or `RangeError`, naming the option that does not fit.
  */
 export function openPort(options: PortOptions): Promise<Port> {
   try {

@@ -40,6 +40,7 @@ export class ReceiveBatch implements Iterable<Frame> {
     this.byteLength = 0;
   }
 
+  /** The frames, from the first to arrive on. */
   [Symbol.iterator](): Iterator<Frame> {
     let index = 0;
     return {

@@ -33,7 +33,9 @@ export interface TransmitStatistics extends RingCounters {
 
 /** A port's state and counters at one moment. */
 export interface PortStatistics {
+  /** The receive ring: the worker fills it, we empty it. */
   readonly receive: Readonly<ReceiveStatistics>;
+  /** The transmit ring: we fill it, the worker empties it. */
   readonly transmit: Readonly<TransmitStatistics>;
   /** The kernel thread behind the port; undefined when it can't be known which it is. */
   readonly worker: WorkerThread | undefined;

@@ -16,6 +16,7 @@ export interface Segment {
 export interface IndirectArea {
   /** The guest address of the first table; 16-aligned. */
   readonly address: number;
+  /** The memory of the tables. */
   readonly buffer: ArrayBuffer;
   /** Where the first table lies in `buffer`; 16-aligned. */
   readonly byteOffset: number;

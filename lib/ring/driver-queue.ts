@@ -33,7 +33,7 @@ export function needEvent(event: number, fresh: number, old: number): boolean {
  *
  * A chain's way: {@link acquire} and {@link setDescriptor} (or {@link addChain}), {@link offer},
  * {@link publish} for all that were offered; {@link poll}, then {@link take} for each, and
- * {@link release}, or {@link recycle} and {@link offer} again.
+ * {@link release}, or {@link offer} again.
  *
  * Nothing that the device wrote is trusted: after a used entry that can't be true the queue is
  * {@link broken} and throws `ERR_VHOST_QUEUE_CORRUPT` until {@link reset}.
@@ -41,8 +41,11 @@ export function needEvent(event: number, fresh: number, old: number): boolean {
  * Spec: Virtio 1.3 §2.7 "Split Virtqueues".
  */
 export class DriverQueue {
+  /** Descriptors. */
   readonly size: number;
+  /** Where the parts of the queue lie. */
   readonly layout: SplitLayout;
+  /** Whether `VIRTIO_RING_F_EVENT_IDX` was agreed on. */
   readonly eventIdx: boolean;
   /** The used length of the chain that {@link take} last returned: what the device says it wrote. */
   takenLength = 0;
@@ -70,7 +73,11 @@ export class DriverQueue {
   #inFlight = 0;
   #fault: VhostError | undefined;
 
-  /** @param byteOffset  Where the queue lies in `buffer`; 16-aligned. The memory is initialised. */
+  /**
+   * A queue over memory that is there; it is initialised.
+   *
+   * @param byteOffset  Where the queue lies in `buffer`; 16-aligned.
+   */
   constructor(buffer: ArrayBuffer, byteOffset: number, options: DriverQueueOptions) {
     const layout = splitLayout(options.size);
     this.size = options.size;

@@ -18,6 +18,7 @@ export interface SplitLayout {
   readonly used: number;
   /** The last field of the used ring: the device asks for a kick there. */
   readonly availEvent: number;
+  /** Bytes of the whole queue. */
   readonly byteLength: number;
 }
 

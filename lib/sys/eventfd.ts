@@ -25,6 +25,7 @@ export class EventFd {
     return this.#descriptor.fd;
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#descriptor.fd === -1;
   }
@@ -72,6 +73,7 @@ export class EventFd {
     this.#descriptor.close();
   }
 
+  /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

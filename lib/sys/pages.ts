@@ -64,6 +64,7 @@ export class Pages {
     return this.#address;
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -85,6 +86,7 @@ export class Pages {
     this.#native.close();
   }
 
+  /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

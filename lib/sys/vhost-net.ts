@@ -6,6 +6,7 @@ import type { NativeDescriptor } from '../native.js';
 
 /** A guest-address range and the memory behind it. `struct vhost_memory_region`. */
 export interface MemoryTableRow {
+  /** Where descriptors see it. */
   readonly guestAddress: bigint;
   /** Bytes, at least 1. */
   readonly byteLength: bigint;
@@ -25,6 +26,7 @@ export interface VringAddresses {
 
 /** What stands behind a vring: anything with a descriptor that vhost-net takes as a backend. */
 export interface BackendDescriptor {
+  /** A tap, a macvtap or a packet socket. */
   readonly descriptor: NativeDescriptor;
 }
 
@@ -34,6 +36,7 @@ export interface BackendDescriptor {
  * is legal is the kernel's to say, and said here where it was seen.
  */
 export class VhostNet {
+  /** Where the device node is. */
   static readonly PATH = '/dev/vhost-net';
 
   readonly #descriptor: NativeDescriptor;
@@ -54,6 +57,7 @@ export class VhostNet {
     return this.#descriptor.fd;
   }
 
+  /** Whether {@link close} was called. */
   get closed(): boolean {
     return this.#descriptor.fd === -1;
   }
@@ -170,6 +174,7 @@ export class VhostNet {
     this.#descriptor.close();
   }
 
+  /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

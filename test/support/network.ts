@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 
 let serial = 0;
 
@@ -7,7 +9,11 @@ let serial = 0;
 export class TestNetwork {
   readonly name: string;
 
-  constructor() {
+  readonly #signal: AbortSignal | undefined;
+
+  /** @param options  Aborting the signal ends the commands that {@link start} and {@link run} began. */
+  constructor(options: { signal?: AbortSignal } = {}) {
+    this.#signal = options.signal;
     this.name = `vnt${String(process.pid)}x${String(serial++)}`;
     execFileSync('ip', ['netns', 'add', this.name]);
     this.ip('link', 'set', 'lo', 'up');
@@ -32,11 +38,17 @@ export class TestNetwork {
     });
   }
 
-  /** The same while this process goes on; its output when it succeeded. */
-  async run(command: string, ...args: string[]): Promise<string> {
-    const child = spawn('ip', ['netns', 'exec', this.name, command, ...args], {
+  /** Begins a command inside. */
+  start(command: string, ...args: string[]): ChildProcessByStdio<null, Readable, Readable> {
+    return spawn('ip', ['netns', 'exec', this.name, command, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...(this.#signal && { signal: this.#signal }),
     });
+  }
+
+  /** A command inside while this process goes on; its output when it succeeded. */
+  async run(command: string, ...args: string[]): Promise<string> {
+    const child = this.start(command, ...args);
     let output = '';
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -59,5 +71,9 @@ export class TestNetwork {
 
   close(): void {
     execFileSync('ip', ['netns', 'del', this.name]);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -1,0 +1,91 @@
+// Runs scenarios where there is a vhost-net, in a network namespace that is its own.
+// Usage: measure.js RESULT-FILE ROUNDS SCENARIO...
+import fs from 'node:fs';
+import os from 'node:os';
+
+import { median, summarize } from './results.js';
+import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
+import { runSide } from './run-side.js';
+import type { Run } from './run-side.js';
+import { REFERENCE, SCENARIOS } from './scenarios.js';
+import type { Scenario } from './scenarios.js';
+import { SIDES } from './sides.js';
+import type { Side } from './sides.js';
+
+/** One run of each round. The reference comes twice: equal sides, to see how much equal sides differ. */
+class Entry {
+  readonly runs: Run[] = [];
+  /** Why there are no more runs. */
+  failure: string | undefined;
+
+  constructor(
+    readonly label: string,
+    readonly side: Side,
+  ) {}
+
+  result(): SideResult | SideMissing {
+    return this.failure === undefined ? summarize(this.runs) : { skipped: this.failure };
+  }
+}
+
+function entriesFor(scenario: Scenario): Entry[] {
+  const sides = SIDES.filter(({ name }) => scenario.sides.includes(name));
+  const again = sides.filter(({ name }) => name === REFERENCE);
+  return [
+    ...sides.map((side) => new Entry(side.name, side)),
+    ...again.map((side) => new Entry(`${side.name} (again)`, side)),
+  ];
+}
+
+async function runEntry(entry: Entry, scenario: Scenario, round: number): Promise<void> {
+  if (entry.failure !== undefined) return;
+  const what = `bench: ${scenario.name} round ${String(round)} ${entry.label}`;
+  try {
+    const run = await runSide(entry.side, scenario.task);
+    entry.runs.push(run);
+    process.stderr.write(`${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`);
+  } catch (error) {
+    entry.failure = (error as Error).message;
+    process.stderr.write(`${what}: ${entry.failure}\n`);
+  }
+}
+
+async function runScenario(scenario: Scenario, rounds: number): Promise<ScenarioResult> {
+  const entries = entriesFor(scenario);
+  for (let round = 1; round <= rounds; round++) {
+    // Every other round backwards: what drifts with time falls on all sides alike.
+    const order = round % 2 === 0 ? [...entries].reverse() : entries;
+    for (const entry of order) await runEntry(entry, scenario, round);
+  }
+  return {
+    name: scenario.name,
+    unit: scenario.unit,
+    aa: selfRatio(entries),
+    sides: Object.fromEntries(
+      entries.filter(({ label, side }) => label === side.name).map((e) => [e.label, e.result()]),
+    ),
+  };
+}
+
+function selfRatio(entries: readonly Entry[]): number {
+  const [first, second] = entries.filter(({ side }) => side.name === REFERENCE);
+  const rates = (entry: Entry | undefined) => entry?.runs.map(({ rate }) => rate) ?? [];
+  return median(rates(second)) / median(rates(first));
+}
+
+async function main([file, rounds, ...names]: string[]): Promise<void> {
+  const scenarios: ScenarioResult[] = [];
+  for (const scenario of SCENARIOS) {
+    if (names.includes(scenario.name)) scenarios.push(await runScenario(scenario, Number(rounds)));
+  }
+  const results: Omit<Results, 'elsewhere'> = {
+    kernel: os.release(),
+    cpus: os.availableParallelism(),
+    node: process.version,
+    rounds: Number(rounds),
+    scenarios,
+  };
+  fs.writeFileSync(file ?? '', JSON.stringify(results));
+}
+
+void main(process.argv.slice(2));

@@ -1,0 +1,66 @@
+#include "bench.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+_Noreturn void die(const char* what) {
+  perror(what);
+  exit(1);
+}
+
+int check(int result, const char* what) {
+  if (result < 0) die(what);
+  return result;
+}
+
+int open_tap(const char* name, bool vnet_hdr) {
+  int tap = check(open("/dev/net/tun", O_RDWR | O_CLOEXEC), "/dev/net/tun");
+  struct ifreq request = {0};
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0);
+  check(ioctl(tap, TUNSETIFF, &request), "TUNSETIFF");
+  return tap;
+}
+
+static void put16(uint8_t* at, uint16_t value) {
+  at[0] = value >> 8;
+  at[1] = value & 0xff;
+}
+
+static uint16_t header_checksum(const uint8_t* header) {
+  uint32_t sum = 0;
+  for (int i = 0; i < 20; i += 2) sum += (uint32_t)header[i] << 8 | header[i + 1];
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  return ~sum & 0xffff;
+}
+
+void fill_frame(uint8_t* frame, size_t length) {
+  static const uint8_t head[] = {2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 8, 0};
+  memset(frame, 0, length);
+  memcpy(frame, head, sizeof head);
+  uint8_t* ip = frame + sizeof head;
+  ip[0] = 0x45;
+  ip[8] = 64;
+  ip[9] = 17;
+  put16(ip + 2, length - sizeof head);
+  const uint32_t from = htonl(0xc6120001), to = htonl(0xc6120002);  // 198.18.0.1 and .2
+  memcpy(ip + 12, &from, 4);
+  memcpy(ip + 16, &to, 4);
+  put16(ip + 10, header_checksum(ip));
+  uint8_t* udp = ip + 20;
+  put16(udp, 9);
+  put16(udp + 2, 9);
+  put16(udp + 4, length - sizeof head - 20);
+}
+
+void ready(void) {
+  printf("ready\n");
+  fflush(stdout);
+}

@@ -1,0 +1,24 @@
+// What every program of the benchmark that is written in C begins with.
+#ifndef BENCH_H_
+#define BENCH_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/// Prints what failed, with errno, and ends the program.
+_Noreturn void die(const char* what);
+
+/// Ends the program when a system call said -1; else its result.
+int check(int result, const char* what);
+
+/// Attaches to a tap that exists.
+int open_tap(const char* name, bool vnet_hdr);
+
+/// The frame that every side sends: UDP over IPv4 to an Ethernet address that nobody has.
+void fill_frame(uint8_t* frame, size_t length);
+
+/// Tells who measures that the measuring may begin.
+void ready(void);
+
+#endif  // BENCH_H_

@@ -1,0 +1,47 @@
+import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
+import { REFERENCE } from './scenarios.js';
+
+type Row = readonly string[];
+
+const HEAD: Row = ['side', 'median', 'min', 'max', 'app ns', 'worker ns', `${REFERENCE} / side`, 'A/A'];
+
+function whole(value: number): string {
+  return Math.round(value).toLocaleString('en');
+}
+
+function isMissing(side: SideResult | SideMissing): side is SideMissing {
+  return 'skipped' in side;
+}
+
+function row(name: string, side: SideResult, scenario: ScenarioResult): Row {
+  const reference = scenario.sides[REFERENCE];
+  const ratio = reference && !isMissing(reference) ? reference.median / side.median : NaN;
+  const figures = [side.median, side.min, side.max, side.appNsPerFrame, side.workerNsPerFrame];
+  return [name, ...figures.map(whole), ratio.toFixed(2), scenario.aa.toFixed(2)];
+}
+
+function table(rows: readonly Row[]): string {
+  const widths = HEAD.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
+  const pad = (cell: string, column: number) =>
+    column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0);
+  return rows.map((cells) => `  ${cells.map(pad).join('  ')}`.trimEnd()).join('\n');
+}
+
+function describeScenario(scenario: ScenarioResult): string {
+  const rows: Row[] = [HEAD];
+  const missing: string[] = [];
+  for (const [name, side] of Object.entries(scenario.sides)) {
+    if (isMissing(side)) missing.push(`  ${name}: not run: ${side.skipped}`);
+    else rows.push(row(name, side, scenario));
+  }
+  return [`${scenario.name}, ${scenario.unit}`, table(rows), ...missing].join('\n');
+}
+
+/** The results as a person reads them. */
+export function describe(results: Results): string {
+  const { kernel, cpus, node, rounds, elsewhere } = results;
+  const conditions =
+    `Linux ${kernel}, ${String(cpus)} CPUs, Node ${node}, ${String(rounds)} rounds; ` +
+    `the rest of the machine kept ${elsewhere.toFixed(2)} CPUs busy`;
+  return `${[conditions, ...results.scenarios.map(describeScenario)].join('\n\n')}\n`;
+}

@@ -1,0 +1,53 @@
+import type { Run } from './run-side.js';
+
+/** What a side came to over all rounds. */
+export interface SideResult {
+  readonly min: number;
+  readonly median: number;
+  readonly max: number;
+  readonly appNsPerFrame: number;
+  readonly workerNsPerFrame: number;
+}
+
+/** Why a side has no figures. */
+export interface SideMissing {
+  readonly skipped: string;
+}
+
+export interface ScenarioResult {
+  readonly name: string;
+  readonly unit: string;
+  /** The reference side against itself: how much equal sides differ in this run. */
+  readonly aa: number;
+  readonly sides: Readonly<Record<string, SideResult | SideMissing>>;
+}
+
+/** What was measured, and on what. */
+export interface Results {
+  readonly kernel: string;
+  readonly cpus: number;
+  readonly node: string;
+  readonly rounds: number;
+  /** How many CPUs of the machine something else kept busy meanwhile. */
+  readonly elsewhere: number;
+  readonly scenarios: readonly ScenarioResult[];
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
+}
+
+/** Medians over the rounds. */
+export function summarize(runs: readonly Run[]): SideResult {
+  const rates = runs.map(({ rate }) => rate);
+  return {
+    min: Math.min(...rates),
+    median: median(rates),
+    max: Math.max(...rates),
+    appNsPerFrame: median(runs.map(({ appNsPerFrame }) => appNsPerFrame)),
+    workerNsPerFrame: median(runs.map(({ workerNsPerFrame }) => workerNsPerFrame)),
+  };
+}

@@ -4,7 +4,9 @@ import { getSystemErrorMap, inspect } from 'node:util';
 export type VhostErrorCode =
   | 'ERR_VHOST_ADDON_LOAD'
   | 'ERR_VHOST_CLOSED'
+  | 'ERR_VHOST_BACKEND_LOST'
   | 'ERR_VHOST_FEATURE_MISSING'
+  | 'ERR_VHOST_FRAMES_LOST'
   | 'ERR_VHOST_HEADER_SIZE'
   | 'ERR_VHOST_MEMORY_IN_USE'
   | 'ERR_VHOST_QUEUE_BROKEN'

@@ -5,6 +5,8 @@
  */
 export { openPort, Port } from './port/port.js';
 export type { PortEvents } from './port/port.js';
+export type { RepairReport } from './port/recovery.js';
+export type { FaultCause, FaultyRing } from './dataplane/repair.js';
 export type { PortOptions } from './port/options.js';
 export type { Offloads } from './port/offload.js';
 export type { Frame } from './port/frame.js';
@@ -19,7 +21,7 @@ export type {
 } from './port/statistics.js';
 
 export { Tap } from './backend/tap.js';
-export type { TapOptions } from './backend/tap.js';
+export type { TapOptions } from './backend/tap-options.js';
 export type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend/backend.js';
 
 export { VhostNet } from './sys/vhost-net.js';

@@ -50,6 +50,13 @@ export interface Backend {
   agree(agreement: BackendAgreement): void;
   /** State and counters of the interface, read now. */
   link(): BackendLink;
+  /** Whether the interface is gone, so that nothing will come or go through it any more. */
+  lost(): boolean;
+  /**
+   * Makes a lost interface again, as it was asked for, with the agreement in force. Only after the
+   * vrings bound to it were stopped; {@link queues} are others afterwards.
+   */
+  reopen(): void;
   /** Lets go of everything. Only after the vrings bound to it were stopped. */
   close(): void;
 }

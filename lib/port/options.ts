@@ -1,7 +1,7 @@
 import { LONGEST_GSO_FRAME } from './offload.js';
 import type { Offloads } from './offload.js';
 import type { Backend } from '../backend/backend.js';
-import type { TapOptions } from '../backend/tap.js';
+import type { TapOptions } from '../backend/tap-options.js';
 import { misuse } from '../errors.js';
 import { checkQueueSize } from '../ring/split-layout.js';
 
@@ -15,11 +15,16 @@ export interface PortOptions {
   offloads?: Offloads;
   /** Aborting closes the port. */
   signal?: AbortSignal;
+  /**
+   * Mend rings that something has stopped, with an event `repair`; else it is an event `error`.
+   * Default: true.
+   */
+  repair?: boolean;
   /** Overwrite every slot that goes back to the kernel, so that a stale view shows at once. Default: false. */
   poison?: boolean;
 }
 
-const KNOWN = ['backend', 'queueSize', 'offloads', 'signal', 'poison'];
+const KNOWN = ['backend', 'queueSize', 'offloads', 'signal', 'repair', 'poison'];
 
 /** Options with every default filled in. */
 export interface CheckedPortOptions {
@@ -27,6 +32,7 @@ export interface CheckedPortOptions {
   readonly queueSize: number;
   readonly offloads: Offloads;
   readonly signal: AbortSignal | undefined;
+  readonly repair: boolean;
   readonly poison: boolean;
 }
 
@@ -45,7 +51,8 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   for (const name of Object.keys(options)) {
     if (!KNOWN.includes(name)) throw misuse.unknown(name, KNOWN);
   }
-  const { backend, queueSize = 1024, offloads = 'none', signal, poison = false } = options;
+  const { backend, queueSize = 1024, offloads = 'none', signal } = options;
+  const { repair = true, poison = false } = options;
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
   checkQueueSize(queueSize);
   if (queueSize < 2) throw misuse.range('queueSize', 'a power of 2 in 2..32768', queueSize);
@@ -55,8 +62,9 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw misuse.type('signal', 'an AbortSignal', signal);
   }
+  if (typeof repair !== 'boolean') throw misuse.type('repair', 'a boolean', repair);
   if (typeof poison !== 'boolean') throw misuse.type('poison', 'a boolean', poison);
-  return { backend, queueSize, offloads, signal, poison };
+  return { backend, queueSize, offloads, signal, repair, poison };
 }
 
 /** Bytes of a slot's frame when every frame is complete: an Ethernet frame with a VLAN tag. */

@@ -7,6 +7,8 @@ import type { Frame } from './frame.js';
 import { REQUIRED, forwardHeader, transmitLimits, wantedFeatures } from './offload.js';
 import { checkPortOptions, isBackend, slotPayload } from './options.js';
 import type { CheckedPortOptions, PortOptions } from './options.js';
+import { Recovery } from './recovery.js';
+import type { RepairReport } from './recovery.js';
 import { ReceivePath } from './receive-path.js';
 import type { ReceiveBatch } from './receive.js';
 import type { PortStatistics } from './statistics.js';
@@ -16,6 +18,7 @@ import type { Backend } from '../backend/backend.js';
 import { Tap } from '../backend/tap.js';
 import { headerSize, negotiate, vhostPart } from '../dataplane/features.js';
 import { QueuePair } from '../dataplane/queue-pair.js';
+import type { Fault } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
 import { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
@@ -28,6 +31,8 @@ export interface PortEvents {
   receive: [batch: ReceiveBatch];
   /** After a `send` that returned false: there is room again. */
   drain: [];
+  /** Something had stopped the rings; they run again. What was lost is in the report. */
+  repair: [report: RepairReport];
   /** The port is of no more use, and should be closed. */
   error: [error: Error];
   /** Everything is taken down. */
@@ -45,6 +50,7 @@ export class Port extends EventEmitter<PortEvents> {
   readonly #features: bigint;
   readonly #receive: ReceivePath;
   readonly #transmit: TransmitPath;
+  readonly #recovery: Recovery;
   #closed = false;
 
   /** @internal See {@link openPort}. */
@@ -78,12 +84,16 @@ export class Port extends EventEmitter<PortEvents> {
         size: options.queueSize,
         eventIdx: has(this.#features, VIRTIO_RING_F_EVENT_IDX),
       });
+    const onFault = (fault: Fault) => {
+      this.#recovery.report(fault);
+    };
     this.#receive = new ReceivePath({
       port: this,
       queue: makeQueue(arena.receive.byteOffset),
       slots: arena.receiveSlots,
       events: this.#pair.receive,
       poison: options.poison,
+      onFault,
     });
     this.#transmit = new TransmitPath({
       port: this,
@@ -91,8 +101,10 @@ export class Port extends EventEmitter<PortEvents> {
       slots: arena.transmitSlots,
       events: this.#pair.transmit,
       limits: transmitLimits(this.#features, mtu),
+      onFault,
     });
-    this.#start(arena);
+    this.#recovery = this.#recoveryOf(arena, options.repair);
+    this.#recovery.start();
     if (options.signal) this.#obey(options.signal);
   }
 
@@ -159,6 +171,15 @@ export class Port extends EventEmitter<PortEvents> {
     this.#transmit.commit(reservation, header);
   }
 
+  /**
+   * Gives a reservation back unsent.
+   *
+   * @throws {TypeError} It was committed or cancelled already.
+   */
+  cancel(reservation: Reservation): void {
+    this.#transmit.cancel(reservation);
+  }
+
   /** Lets the worker have every frame sent so far, now. */
   flush(): void {
     this.#transmit.flush();
@@ -204,6 +225,7 @@ export class Port extends EventEmitter<PortEvents> {
       worker: this.#pair.worker,
       link: this.#backend.link(),
       features: this.#features,
+      repairs: this.#recovery.repairs,
     };
   }
 
@@ -215,6 +237,7 @@ export class Port extends EventEmitter<PortEvents> {
     if (this.#closed) return Promise.resolve();
     this.#closed = true;
     try {
+      this.#recovery.close();
       this.#receive.close();
       this.#transmit.close();
     } finally {
@@ -245,18 +268,18 @@ export class Port extends EventEmitter<PortEvents> {
     return negotiated;
   }
 
-  #start(arena: Arena): void {
-    const [backend] = this.#backend.queues;
-    if (!backend) throw new VhostError('ERR_VHOST_STATE', 'the backend has no queue');
-    this.#pair.start({
-      memory: arena.memory,
+  #recoveryOf(arena: Arena, repair: boolean): Recovery {
+    return new Recovery({
+      pair: this.#pair,
+      backend: this.#backend,
+      arena,
       features: vhostPart(this.#features, this.#pair.offeredFeatures()),
-      receive: arena.placement(arena.receive, 0),
-      transmit: arena.placement(arena.transmit, 0),
-      backend,
+      receive: this.#receive,
+      transmit: this.#transmit,
+      repair,
+      onRepair: (report) => this.emit('repair', report),
+      onError: (error) => this.emit('error', error),
     });
-    this.#receive.start();
-    this.#transmit.start();
   }
 
   #obey(signal: AbortSignal): void {

@@ -6,7 +6,7 @@ import { ReceiveBatch, Receiver } from './receive.js';
 import { newRingCounters } from './statistics.js';
 import type { ReceiveStatistics } from './statistics.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
-import { VhostError } from '../errors.js';
+import type { Fault } from '../dataplane/repair.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 
 /** Frames in one batch: what fits in the nearest cache, and keeps the worker supplied with slots. */
@@ -22,6 +22,7 @@ export interface ReceivePathOptions {
   readonly slots: SlotArea;
   readonly events: VringEvents;
   readonly poison: boolean;
+  readonly onFault: (fault: Fault) => void;
 }
 
 /** The receive side of a port: when to look, whom to tell, when to sleep. */
@@ -32,6 +33,8 @@ export class ReceivePath {
   readonly #events: VringEvents;
   readonly #batch = new ReceiveBatch();
   readonly #counters = newRingCounters();
+  readonly #onFault: (fault: Fault) => void;
+  #lost = 0;
   #paused = false;
   #closed = false;
   /** A turn is on its way, or running: the next call needs no other. */
@@ -41,11 +44,13 @@ export class ReceivePath {
     this.#port = options.port;
     this.#queue = options.queue;
     this.#events = options.events;
+    this.#onFault = options.onFault;
     this.#receiver = new Receiver(options.queue, options.slots, options.poison, () => {
       this.#publish();
     });
   }
 
+  /** Begins to listen to the worker. */
   start(): void {
     this.#publish();
     this.#events.call.watch(() => {
@@ -53,12 +58,34 @@ export class ReceivePath {
       if (!this.#busy) this.#turn();
     });
     this.#events.err.watch(() => {
-      this.#port.emit('error', ringBroken('receive'));
+      this.#onFault(ringBroken('receive'));
     });
     const anyEvent: EventEmitter = this.#port;
     anyEvent.on('newListener', (event: string | symbol) => {
       if (event === 'receive') this.#schedule();
     });
+    this.resumed();
+  }
+
+  /**
+   * The device has let go of the ring. What it had written is delivered, if anybody listens; a frame
+   * that it had not is still the kernel's.
+   *
+   * @param base  The avail index that the device would have read next.
+   * @param anew  Whether the ring must begin anew; also when the device kept some of it.
+   * @returns The avail index from which the device is to read.
+   */
+  recover(base: number, anew: boolean): number {
+    if (!anew && this.#receiver.complete(base)) return base;
+    while (this.#batch.length > 0 || this.#salvage()) this.#deliverOrDrop();
+    if (this.#closed) return 0;
+    this.#receiver.restart();
+    this.#publish();
+    return 0;
+  }
+
+  /** The ring goes on, at the start or after a repair: asks for a call. */
+  resumed(): void {
     if (this.#queue.armCalls()) this.#schedule();
   }
 
@@ -86,7 +113,7 @@ export class ReceivePath {
   }
 
   statistics(): ReceiveStatistics {
-    return { ...this.#counters, held: this.#receiver.held };
+    return { ...this.#counters, lost: this.#lost, held: this.#receiver.held };
   }
 
   get #wanted(): boolean {
@@ -129,14 +156,41 @@ export class ReceivePath {
     return this.#wanted;
   }
 
-  /** False: the ring is broken, which is told as an event. */
+  /** False: the ring is broken. */
   #collect(): boolean {
     try {
       this.#receiver.collect(this.#batch, BATCH);
       return true;
     } catch (error) {
-      this.#port.emit('error', error as Error);
+      this.#onFault({ cause: 'corrupt', ring: 'receive', message: (error as Error).message });
       return false;
+    }
+  }
+
+  /** Whether there is something that was written before the device let go. */
+  #salvage(): boolean {
+    if (this.#closed || this.#queue.broken) return false;
+    try {
+      this.#receiver.collect(this.#batch, BATCH);
+    } catch {
+      // What came before the nonsense is in the batch.
+    }
+    return this.#batch.length > 0;
+  }
+
+  /** What a handler throws must not end a repair half-way: it is thrown behind it. */
+  #deliverOrDrop(): void {
+    if (!this.#wanted) {
+      this.#lost += this.#batch.length;
+      this.#receiver.recycle(this.#batch);
+      return;
+    }
+    try {
+      this.#deliver();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
     }
   }
 
@@ -168,6 +222,6 @@ export class ReceivePath {
 }
 
 /** What the error eventfd of a ring means. */
-export function ringBroken(ring: 'receive' | 'transmit'): VhostError {
-  return new VhostError('ERR_VHOST_QUEUE_BROKEN', `the kernel gave up on the ${ring} ring`);
+export function ringBroken(ring: 'receive' | 'transmit'): Fault {
+  return { cause: 'kernel', ring, message: `the kernel gave up on the ${ring} ring` };
 }

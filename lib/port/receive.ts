@@ -70,7 +70,22 @@ export class Receiver {
     this.#poison = poison;
     this.#onRelease = onRelease;
     this.#frames = Array.from({ length: slots.count }, (_, slot) => new Frame(slots, this, slot));
-    for (let i = 0; i < slots.count; i++) this.#post(queue.acquire());
+    this.#postAll();
+  }
+
+  /** Whether the device has given back every buffer that it took, up to this avail index. */
+  complete(base: number): boolean {
+    try {
+      return ((this.#queue.nextUsed + this.#queue.poll()) & 0xffff) === base;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Begins anew with a ring that the device does not use. Frames that are held stay so. */
+  restart(): void {
+    this.#queue.reset();
+    this.#postAll();
   }
 
   /** Moves up to `most` frames into the batch. */
@@ -101,10 +116,19 @@ export class Receiver {
     this.#onRelease();
   }
 
-  #post(slot: number): void {
-    const length = HEADER_SIZE + this.#slots.capacity;
-    this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
-    this.#queue.offer(slot);
+  #postAll(): void {
+    const held = this.#heldSlots();
+    for (let i = 0; i < this.#slots.count; i++) {
+      const slot = this.#queue.acquire();
+      const length = HEADER_SIZE + this.#slots.capacity;
+      this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
+      if (!held.has(slot)) this.#queue.offer(slot);
+    }
+  }
+
+  #heldSlots(): Set<number> {
+    const kept = this.#frames.filter((frame) => frame.held);
+    return new Set(kept.flatMap((one) => [one.slot, ...one.extraSlots.slice(0, one.extraCount)]));
   }
 
   #receive(batch: ReceiveBatch, slot: number, used: number): void {

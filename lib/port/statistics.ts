@@ -19,6 +19,8 @@ export interface RingCounters {
 
 /** What the receive side counts besides. */
 export interface ReceiveStatistics extends RingCounters {
+  /** Frames that had come when a repair began, and that nobody listened for. */
+  lost: number;
   /** Frames that the caller holds now. */
   held: number;
 }
@@ -27,6 +29,8 @@ export interface ReceiveStatistics extends RingCounters {
 export interface TransmitStatistics extends RingCounters {
   /** Frames not taken because the ring was full. */
   full: number;
+  /** Frames taken from the caller and lost in repairs. */
+  lost: number;
   /** Frames that the worker has not completed yet. */
   inFlight: number;
 }
@@ -41,6 +45,8 @@ export interface PortStatistics {
   readonly worker: WorkerThread | undefined;
   /** The interface as the host sees it: it receives what the port transmits. */
   readonly link: BackendLink;
+  /** How often something had stopped the rings, and they were started again. */
+  readonly repairs: number;
   /** The negotiated feature bits. */
   readonly features: bigint;
 }

@@ -6,6 +6,7 @@ import type { TransmitStatistics } from './statistics.js';
 import { Transmitter } from './transmit.js';
 import type { TransmitLimits } from './transmit.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
+import type { Fault, RingProgress } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
@@ -31,6 +32,17 @@ export interface TransmitPathOptions {
   readonly slots: SlotArea;
   readonly events: VringEvents;
   readonly limits: TransmitLimits;
+  readonly onFault: (fault: Fault) => void;
+}
+
+/** How a ring goes on after the device had let go of it. */
+export interface RingRecovery {
+  /** The avail index from which the device is to read. */
+  readonly base: number;
+  /** Frames that the device had not seen. */
+  readonly unsent: number;
+  /** Frames that the device took and never gave back: sent or not, nobody knows. */
+  readonly unknown: number;
 }
 
 interface Waiter {
@@ -52,7 +64,11 @@ export class TransmitPath {
     this.#flushScheduled = false;
     if (!this.#closed) this.flush();
   };
+  /** Per slot, 1 when it is a reservation's. */
+  readonly #reserved: Uint8Array;
+  readonly #onFault: (fault: Fault) => void;
   #full = 0;
+  #lost = 0;
   #staged = 0;
   #flushScheduled = false;
   #needDrain = false;
@@ -63,6 +79,8 @@ export class TransmitPath {
     this.#port = options.port;
     this.#queue = options.queue;
     this.#events = options.events;
+    this.#onFault = options.onFault;
+    this.#reserved = new Uint8Array(options.queue.size);
     this.longest = Math.min(options.limits.longest, capacity(options.slots));
     this.#transmitter = new Transmitter(options.queue, options.slots, {
       ...options.limits,
@@ -70,23 +88,24 @@ export class TransmitPath {
     });
   }
 
+  /** Begins to listen to the worker. */
   start(): void {
-    this.#queue.disarmCalls();
     this.#events.call.watch(() => {
       this.#counters.calls++;
       this.#completed();
     });
     this.#events.err.watch(() => {
-      this.#port.emit('error', ringBroken('transmit'));
+      this.#onFault(ringBroken('transmit'));
     });
     // Nothing to wait for keeps the process alive; what the caller waits for does.
     this.#events.call.unref();
     this.#events.err.unref();
+    this.#rest();
   }
 
   send(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    this.#check(bytes, header);
-    if (!this.#transmitter.put(bytes, header) && !this.#retry(bytes, header)) return false;
+    const checked = this.#check(bytes, header);
+    if (!this.#transmitter.put(bytes, checked) && !this.#retry(bytes, checked)) return false;
     this.#counted(bytes.length);
     return true;
   }
@@ -103,21 +122,26 @@ export class TransmitPath {
 
   reserve(length: number): Reservation | undefined {
     if (this.#closed) throw closed();
-    this.#transmitter.check(length, undefined);
+    this.#transmitter.accept(length, undefined);
     let slot = this.#transmitter.acquireOne(length);
     if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquireOne(length);
     if (slot < 0) return undefined;
+    this.#reserved[slot] = 1;
     return new Reservation(this.#transmitter.view(slot, length), slot);
   }
 
   commit(reservation: Reservation, header: Readonly<NetHeader> | undefined): void {
     if (this.#closed) throw closed();
-    const { slot, bytes } = reservation;
-    if (slot < 0) throw misuse.type('reservation', 'one that was not committed yet', reservation);
-    this.#transmitter.check(bytes.length, header);
-    reservation.slot = -1;
-    this.#transmitter.offer(slot, header);
-    this.#counted(bytes.length);
+    const { length } = reservation.bytes;
+    const checked = this.#transmitter.accept(length, header);
+    const slot = this.#takeReserved(reservation);
+    this.#transmitter.offerReserved(slot, length, checked);
+    this.#counted(length);
+  }
+
+  cancel(reservation: Reservation): void {
+    if (this.#closed) throw closed();
+    this.#transmitter.cancel(this.#takeReserved(reservation));
   }
 
   flush(): void {
@@ -142,22 +166,64 @@ export class TransmitPath {
     });
   }
 
+  /** Frames that the worker has not completed, and how far it is; nothing is taken back. */
+  progress(): RingProgress {
+    return this.#transmitter.progress();
+  }
+
+  /** Wakes the worker although it may know already. */
+  kick(): void {
+    this.#events.kick.signal();
+  }
+
+  /**
+   * The device has let go of the ring: what became of the frames that were on their way.
+   *
+   * @param base  The avail index that the device would have read next.
+   * @param anew  Whether the ring must begin anew; also when the device kept some of it.
+   * @returns Where the device is to go on, and what was lost.
+   */
+  recover(base: number, anew: boolean): RingRecovery {
+    const { unsent, unknown } = this.#transmitter.account(base);
+    if (!anew && unknown === 0) return { base, unsent: 0, unknown: 0 };
+    this.#transmitter.restart(this.#reserved);
+    this.#staged = 0;
+    this.#lost += unsent + unknown;
+    this.#settle(unsent + unknown > 0 ? lost(unsent + unknown) : undefined);
+    return { base: 0, unsent, unknown };
+  }
+
+  /** The ring goes on after a repair: who waited for room has it. */
+  resumed(): void {
+    this.#completed();
+  }
+
   close(): void {
     this.#closed = true;
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter.reject(closed());
+    this.#settle(closed());
   }
 
   statistics(): TransmitStatistics {
-    this.#transmitter.reclaim();
-    return { ...this.#counters, full: this.#full, inFlight: this.#queue.inFlight };
+    if (!this.#queue.broken) this.#transmitter.reclaim();
+    const { inFlight } = this.#queue;
+    return { ...this.#counters, full: this.#full, lost: this.#lost, inFlight };
   }
 
-  #check(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): void {
+  #check(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
     if (this.#closed) throw closed();
     if (!(bytes instanceof Uint8Array)) throw misuse.type('frame', 'a Uint8Array', bytes);
-    this.#transmitter.check(bytes.length, header);
+    return this.#transmitter.accept(bytes.length, header);
+  }
+
+  /** The slot of a reservation, which is used up by this. */
+  #takeReserved(reservation: Reservation): number {
+    const { slot } = reservation;
+    if (!(reservation instanceof Reservation) || this.#reserved[slot] !== 1) {
+      throw misuse.type('reservation', 'one that is not used up yet', reservation);
+    }
+    this.#reserved[slot] = 0;
+    reservation.slot = -1;
+    return slot;
   }
 
   #retry(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
@@ -198,11 +264,11 @@ export class TransmitPath {
     try {
       this.#transmitter.reclaim();
     } catch (error) {
-      this.#port.emit('error', error as Error);
+      this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
       return;
     }
     const { inFlight, free, size } = this.#queue;
-    if (inFlight === 0) this.#resolveAll();
+    if (inFlight === 0) this.#settle();
     if (this.#needDrain && free >= size >> 2) {
       this.#needDrain = false;
       this.#port.emit('drain');
@@ -212,16 +278,24 @@ export class TransmitPath {
     else this.#rest();
   }
 
-  #resolveAll(): void {
+  /** Tells who waits for `drained()`. */
+  #settle(error?: Error): void {
     const waiters = this.#waiters;
     this.#waiters = [];
-    for (const waiter of waiters) waiter.resolve();
+    for (const waiter of waiters) {
+      if (error) waiter.reject(error);
+      else waiter.resolve();
+    }
   }
 
   #rest(): void {
     this.#queue.disarmCalls();
     this.#events.call.unref();
   }
+}
+
+function lost(frames: number): VhostError {
+  return new VhostError('ERR_VHOST_FRAMES_LOST', `a repair lost ${String(frames)} frames`);
 }
 
 function closed(): VhostError {

@@ -1,8 +1,15 @@
 import { HEADER_AT, HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { misuse } from '../errors.js';
+import type { RingProgress } from '../dataplane/repair.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
-import { clearHeader, headerFault, writeHeader } from '../ring/net-header.js';
+import {
+  PLAIN_HEADER,
+  clearHeader,
+  copyHeader,
+  headerFault,
+  writeHeader,
+} from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 /** The shortest frame: an Ethernet header. */
@@ -26,13 +33,33 @@ export class Transmitter {
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
   readonly #limits: TransmitLimits;
+  /** The header in hand: one for all frames. */
+  readonly #header: NetHeader = { ...PLAIN_HEADER };
 
   constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits) {
     this.#queue = queue;
     this.#slots = slots;
     this.#limits = limits;
-    for (let slot = 0; slot < slots.count; slot++) {
-      queue.setDescriptor(slot, slots.address(slot), HEADER_SIZE, 0);
+    this.#describe();
+  }
+
+  /**
+   * Begins anew with a ring that the device does not use. Whatever was in flight is free again.
+   *
+   * @param reserved  Per slot, 1 when it is still the caller's.
+   */
+  restart(reserved: Readonly<Uint8Array>): void {
+    this.#queue.reset();
+    this.#describe();
+    for (let i = 0; i < this.#slots.count; i++) {
+      const slot = this.#queue.acquire();
+      if (reserved[slot] !== 1) this.#queue.cancel(slot);
+    }
+  }
+
+  #describe(): void {
+    for (let slot = 0; slot < this.#slots.count; slot++) {
+      this.#queue.setDescriptor(slot, this.#slots.address(slot), HEADER_SIZE, 0);
     }
   }
 
@@ -59,16 +86,46 @@ export class Transmitter {
     return count;
   }
 
-  /** @throws {RangeError} The length or the header does not fit. */
-  check(length: number, header: Readonly<NetHeader> | undefined): void {
+  /** How far the device is, without taking anything back. */
+  progress(): RingProgress {
+    const completed = this.#queue.poll();
+    const used = (this.#queue.nextUsed + completed) & 0xffff;
+    return { waiting: this.#queue.inFlight - completed, used };
+  }
+
+  /**
+   * Takes back what the device completed before it let go of the ring, and counts the rest.
+   *
+   * @param base  The avail index that the device would have read next.
+   */
+  account(base: number): { unsent: number; unknown: number } {
+    try {
+      this.reclaim();
+    } catch {
+      // The device wrote nonsense: what is not known to be completed counts as lost.
+    }
+    const { inFlight, nextAvail } = this.#queue;
+    const unsent = Math.min((nextAvail - base) & 0xffff, inFlight);
+    return { unsent, unknown: inFlight - unsent };
+  }
+
+  /**
+   * Checks what is to be sent.
+   *
+   * @returns The header as it was checked: valid until the next call.
+   * @throws {RangeError} The length or the header does not fit.
+   */
+  accept(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
     const { longest, gsoTypes, checksums } = this.#limits;
     if (!(length >= MIN_FRAME && length <= longest)) {
-      throw misuse.range('frame', `${String(MIN_FRAME)} to ${String(longest)} bytes long`, length);
+      const range = `${String(MIN_FRAME)} to ${String(longest)} bytes long`;
+      throw misuse.range('frame', range, length);
     }
-    if (header === undefined) return;
-    const fault = headerFault(header, length, gsoTypes, checksums);
-    if (fault !== undefined)
-      throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+    if (header === undefined) return undefined;
+    copyHeader(this.#header, header);
+    const fault = headerFault(this.#header, length, gsoTypes, checksums);
+    if (fault === undefined) return this.#header;
+    throw misuse.range('header', `one the device can act on, not ${fault}`, header);
   }
 
   /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */
@@ -102,6 +159,13 @@ export class Transmitter {
     if (header === undefined) clearHeader(this.#slots.words16, at);
     else writeHeader(this.#slots.words16, at, header);
     this.#queue.offer(head);
+  }
+
+  /** Offers a slot that was acquired some time ago. */
+  offerReserved(slot: number, length: number, header: Readonly<NetHeader> | undefined): void {
+    // A restart of the ring in between has forgotten how long it is.
+    this.#queue.setLength(slot, HEADER_SIZE + length);
+    this.offer(slot, header);
   }
 
   /** Slots one behind the other; they are freed together with the first. */

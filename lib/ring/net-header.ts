@@ -72,6 +72,18 @@ export function clearHeader(words: Uint16Array, at: number): void {
   words[at + NUM_BUFFERS] = 0;
 }
 
+/**
+ * Copies a header, so that what is checked is what is written: a caller's object may have getters.
+ */
+export function copyHeader(to: NetHeader, from: Readonly<NetHeader>): void {
+  to.flags = from.flags;
+  to.gsoType = from.gsoType;
+  to.hdrLen = from.hdrLen;
+  to.gsoSize = from.gsoSize;
+  to.csumStart = from.csumStart;
+  to.csumOffset = from.csumOffset;
+}
+
 /** Over how many buffers a received frame is spread; some kernels leave 0 where they mean 1. */
 export function bufferCount(words: Uint16Array, at: number): number {
   return words[at + NUM_BUFFERS] || 1;
@@ -92,10 +104,21 @@ export function headerFault(
   gsoTypes: number,
   checksums: boolean,
 ): string | undefined {
+  if (!isByte(header.flags) || !isByte(header.gsoType)) return 'flags or gsoType beyond a byte';
   const type = header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
   if ((header.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) return 'flags other than NEEDS_CSUM';
   if (type !== VIRTIO_NET_HDR_GSO_NONE) return gsoFault(header, type, length, gsoTypes);
-  return header.flags === 0 ? undefined : checksumFault(header, length, checksums);
+  if (header.gsoType !== type) return 'ECN without a GSO type';
+  const words = lengthFault(header, length);
+  return words ?? (header.flags === 0 ? undefined : checksumFault(header, length, checksums));
+}
+
+/** Also of a plain frame: vhost takes hdr_len for the length of what it must copy. */
+function lengthFault(header: Readonly<NetHeader>, length: number): string | undefined {
+  if (!isWord(header.hdrLen) || header.hdrLen > length) return 'a hdrLen beyond the frame';
+  if (!isWord(header.gsoSize)) return 'a gsoSize beyond 16 bits';
+  if (!isWord(header.csumStart) || !isWord(header.csumOffset)) return 'a checksum beyond 16 bits';
+  return undefined;
 }
 
 function checksumFault(
@@ -105,7 +128,7 @@ function checksumFault(
 ): string | undefined {
   if (!checksums) return 'NEEDS_CSUM, which was not agreed on';
   const { csumStart, csumOffset } = header;
-  if (!isWord(csumStart) || !isWord(csumOffset) || csumStart + csumOffset + 2 > length) {
+  if (csumStart + csumOffset + 2 > length) {
     return `a checksum at ${String(csumStart)}+${String(csumOffset)}, outside the frame`;
   }
   return undefined;
@@ -117,11 +140,16 @@ function gsoFault(
   length: number,
   gsoTypes: number,
 ): string | undefined {
-  if ((gsoTypes & (1 << type)) === 0) return `GSO type ${String(type)}, which was not agreed on`;
-  if (!isWord(header.gsoSize) || header.gsoSize === 0) return 'a GSO type without a gsoSize';
-  if (!isWord(header.hdrLen) || header.hdrLen > length) return 'a hdrLen beyond the frame';
+  if (type > 31 || (gsoTypes & (1 << type)) === 0) {
+    return `GSO type ${String(type)}, which was not agreed on`;
+  }
+  if (header.gsoSize === 0) return 'a GSO type without a gsoSize';
   if (header.flags === 0) return 'a GSO type without NEEDS_CSUM';
-  return checksumFault(header, length, true);
+  return lengthFault(header, length) ?? checksumFault(header, length, true);
+}
+
+function isByte(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xff;
 }
 
 function isWord(value: number): boolean {

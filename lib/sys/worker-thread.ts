@@ -27,23 +27,29 @@ export function describeWorker(tid: number): WorkerThread | undefined {
   }
 }
 
-/** Whether the worker still exists. */
-export function workerAlive(worker: WorkerThread): boolean {
+/** A file of the worker's in proc(5); undefined once it is gone. */
+function read(worker: WorkerThread, file: string): string | undefined {
   const folder = worker.kind === 'task' ? '/proc/self/task' : '/proc';
   try {
-    return fs.readFileSync(`${folder}/${String(worker.tid)}/comm`, 'utf8').trim() === worker.name;
+    return fs.readFileSync(`${folder}/${String(worker.tid)}/${file}`, 'utf8');
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+/** Whether the worker still exists. */
+export function workerAlive(worker: WorkerThread): boolean {
+  return read(worker, 'comm')?.trim() === worker.name;
 }
 
 /** Nanoseconds of CPU time that the worker has used. `/proc/…/schedstat`. Undefined once it is gone. */
 export function workerCpuTime(worker: WorkerThread): number | undefined {
-  const folder = worker.kind === 'task' ? '/proc/self/task' : '/proc';
-  try {
-    const text = fs.readFileSync(`${folder}/${String(worker.tid)}/schedstat`, 'utf8');
-    return Number(text.split(' ', 1)[0]);
-  } catch {
-    return undefined;
-  }
+  const text = read(worker, 'schedstat');
+  return text === undefined ? undefined : Number(text.split(' ', 1)[0]);
+}
+
+/** Whether the worker waits for something to do, and does not merely want a CPU. `/proc/…/stat`. */
+export function workerSleeps(worker: WorkerThread): boolean {
+  // The state comes behind the name, which is in parentheses.
+  return read(worker, 'stat')?.split(') ')[1]?.startsWith('S') ?? false;
 }

@@ -1,0 +1,145 @@
+import type { WorkerThread } from '../sys/worker-thread.js';
+import { workerCpuTime, workerSleeps } from '../sys/worker-thread.js';
+
+/**
+ * What keeps rings from going on.
+ *
+ * - `kernel`: the worker gave a ring up and said so, by its error eventfd.
+ * - `corrupt`: the device wrote what can't be true.
+ * - `stuck`: the worker tries the same chain again and again, or sleeps although it was told of work.
+ * - `backend`: the interface is gone.
+ */
+export type FaultCause = 'kernel' | 'corrupt' | 'stuck' | 'backend';
+
+/** A ring by its name; the `backend` stands behind both. */
+export type FaultyRing = 'receive' | 'transmit' | 'both';
+
+/** Something that only a repair ends. */
+export interface Fault {
+  readonly cause: FaultCause;
+  readonly ring: FaultyRing;
+  /** The same for a person. */
+  readonly message: string;
+}
+
+/** How far a ring has come. */
+export interface RingProgress {
+  /** Chains that the device has not completed. */
+  readonly waiting: number;
+  /** Its used index. */
+  readonly used: number;
+}
+
+/** What a watchdog looks at. */
+export interface WatchdogSubject {
+  readonly worker: WorkerThread | undefined;
+  /** Whether the interface behind the rings is gone. */
+  backendLost(): boolean;
+  /** @throws when what the device wrote can't be true. */
+  transmitProgress(): RingProgress;
+  /** The avail index that the device would read next. */
+  transmitBase(): number;
+  /** Wakes the worker, should it have missed that there is work. */
+  kickTransmit(): void;
+}
+
+/** Milliseconds between two looks. With {@link PATIENCE} of them a stuck ring is seen within a second. */
+const PERIOD = 250;
+
+/** Looks in a row at which nothing had moved, before a ring counts as stuck. */
+const PATIENCE = 2;
+
+/** The share of a CPU from which on a worker that brings nothing forward counts as spinning. */
+const SPINNING = 0.5;
+
+interface Look extends RingProgress {
+  readonly base: number;
+  readonly at: number;
+  readonly cpuTime: number;
+}
+
+/**
+ * Looks after what no eventfd tells: a vanished interface, and a worker that does not get past a
+ * chain. vhost puts a frame back that the tap refuses and tries it again for ever, without a word.
+ */
+export class Watchdog {
+  readonly #subject: WatchdogSubject;
+  readonly #onFault: (fault: Fault) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #before: Look | undefined;
+  #strikes = 0;
+
+  constructor(subject: WatchdogSubject, onFault: (fault: Fault) => void) {
+    this.#subject = subject;
+    this.#onFault = onFault;
+  }
+
+  /** Begins to look. Does not keep the process alive. */
+  start(): void {
+    this.stop();
+    this.#timer = setInterval(() => {
+      const fault = this.look();
+      if (fault) this.#onFault(fault);
+    }, PERIOD);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#before = undefined;
+    this.#strikes = 0;
+  }
+
+  /** One look; undefined when all is well, or may still become so. */
+  look(): Fault | undefined {
+    if (this.#subject.backendLost()) {
+      return { cause: 'backend', ring: 'both', message: 'the interface is gone' };
+    }
+    try {
+      return this.#lookAtTransmit();
+    } catch (error) {
+      return { cause: 'corrupt', ring: 'transmit', message: (error as Error).message };
+    }
+  }
+
+  #lookAtTransmit(): Fault | undefined {
+    const now = this.#see();
+    const before = this.#before;
+    this.#before = now;
+    if (!before || !now || now.base !== before.base || now.used !== before.used) {
+      this.#strikes = 0;
+      return undefined;
+    }
+    this.#strikes++;
+    // A worker that only missed its kick is not stuck.
+    if (this.#strikes < PATIENCE) this.#subject.kickTransmit();
+    return this.#strikes < PATIENCE ? undefined : this.#judge(before, now);
+  }
+
+  /** Undefined when there is nothing to wait for. */
+  #see(): Look | undefined {
+    const progress = this.#subject.transmitProgress();
+    if (progress.waiting === 0) return undefined;
+    const { worker } = this.#subject;
+    return {
+      ...progress,
+      base: this.#subject.transmitBase(),
+      at: performance.now(),
+      cpuTime: (worker && workerCpuTime(worker)) ?? NaN,
+    };
+  }
+
+  /** A worker that wants to run and gets no CPU is not to blame. */
+  #judge(before: Look, now: Look): Fault | undefined {
+    const { worker } = this.#subject;
+    const share = (now.cpuTime - before.cpuTime) / 1e6 / (now.at - before.at);
+    const stuck = (how: string): Fault => ({
+      cause: 'stuck',
+      ring: 'transmit',
+      message: `${how} at avail index ${String(now.base)}, ${String(now.waiting)} frames waiting`,
+    });
+    if (share >= SPINNING) return stuck('the worker spins');
+    if (!worker || workerSleeps(worker)) return stuck('the worker does not go on');
+    return undefined;
+  }
+}

@@ -14,89 +14,117 @@ const TIERS = {
   unit: { where: 'here' },
   types: { where: 'here' },
   package: { where: 'here' },
+  install: { where: 'here', onRequest: true }, // every Node with every npm: minutes, and a registry
   kernel: { where: 'device', require: 'vhost,tun,root' },
 };
 
+const LAB_KERNELS = ['6.1', '6.12', '7'];
 const LAB_SECONDS = 900;
 
+const USAGE = `usage: scripts/test [--kernel=${LAB_KERNELS.join(',')}] [${Object.keys(TIERS).join('|')}]...
+
+  --kernel=LIST   run device tiers in the lab, once on each of these kernels`;
+
 function parse(args) {
-  const kernel = args.find((arg) => arg.startsWith('--kernel='))?.slice('--kernel='.length);
-  const names = args.filter((arg) => !arg.startsWith('--'));
-  for (const name of names) {
-    if (!(name in TIERS))
-      throw new Error(`no tier ${name}: there are ${Object.keys(TIERS).join(', ')}`);
+  const names = args.filter((arg) => arg in TIERS);
+  const options = args.filter((arg) => arg.startsWith('--kernel='));
+  const kernels = options.flatMap((arg) => arg.slice('--kernel='.length).split(','));
+  const known = kernels.every((kernel) => LAB_KERNELS.includes(kernel));
+  if (!known || names.length + options.length < args.length) {
+    console.error(USAGE);
+    process.exit(2);
   }
-  return { kernel, names: names.length > 0 ? names : Object.keys(TIERS) };
+  const usual = Object.keys(TIERS).filter((name) => !TIERS[name].onRequest);
+  return { kernels, names: names.length > 0 ? names : usual };
 }
 
-function hasDevice() {
+/** Why the device tiers cannot run on this machine itself; undefined when they can. */
+function whyNoDevice() {
   const probe = spawnSync(path.join(root, 'scripts/lab.d/host-device'), { encoding: 'utf8' });
-  if (probe.status !== 0) console.log(`device tiers: in the lab (${probe.stderr.trim()})`);
-  return probe.status === 0;
+  return probe.status === 0 ? undefined : probe.stderr.trim();
 }
 
-/** The command that runs one tier's tests, wherever it runs. */
-function mocha(name) {
+/** The runs of a tier: one, or one in the lab on each kernel. */
+function runsOf(name, kernels) {
+  if (TIERS[name].where !== 'device') return [{ name, title: name }];
+  let chosen = kernels;
+  if (kernels.length === 0) {
+    const reason = whyNoDevice();
+    if (reason === undefined) return [{ name, title: `${name} on this machine` }];
+    console.log(`\nno device here (${reason}): ${name} runs in the lab`);
+    chosen = ['6.12'];
+  }
+  return chosen.map((kernel) => ({ name, kernel, title: `${name} on ${kernel}` }));
+}
+
+/** Compiled tests of the sources that are there now: of a removed one the compiled file stays. */
+function testFiles(name) {
+  const folder = path.join('test', name);
+  if (!fs.existsSync(path.join(root, folder))) return [];
+  const files = fs.readdirSync(path.join(root, folder), { recursive: true });
+  const tests = files.filter((file) => file.endsWith('.test.ts')).sort();
+  return tests.map((file) => path.join('out', folder, file.replace(/ts$/, 'js')));
+}
+
+/** The command that runs tests, wherever it runs. */
+function mocha(files) {
   return [
     process.execPath,
     path.join(root, 'node_modules/mocha/bin/mocha.js'),
     '--reporter',
     path.join(root, 'out/test/support/reporter.js'),
-    `out/test/${name}/**/*.test.js`,
+    ...files,
   ];
 }
 
-function runTier(name, folder, { kernel, device }) {
-  const counts = path.join(folder, `${name}.json`);
+function inLab(kernel, folder, command) {
+  const options = ['--kernel', kernel, '--timeout', String(LAB_SECONDS), '--out', folder];
+  return [path.join(root, 'scripts/lab'), ...options, '--', ...command];
+}
+
+function runTier({ name, kernel, title }, folder) {
+  console.log(`\n=== ${title} ===`);
+  const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
-  let command = mocha(name);
-  if (TIERS[name].where === 'device') {
-    env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
-    if (kernel !== undefined || !device) {
-      const options = [
-        '--kernel',
-        kernel ?? '6.12',
-        '--timeout',
-        String(LAB_SECONDS),
-        '--out',
-        folder,
-      ];
-      command = [path.join(root, 'scripts/lab'), ...options, '--', ...command];
-    }
-  }
-  console.log(`\n=== ${name} ===`);
-  const [program, ...args] = command;
-  const { status } = spawnSync(program, args, { cwd: root, env, stdio: 'inherit' });
-  return readCounts(name, counts, status);
+  if (TIERS[name].require !== undefined) env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
+  const files = testFiles(name);
+  const command = kernel === undefined ? mocha(files) : inLab(kernel, folder, mocha(files));
+  const run = files.length === 0 ? { status: 0 } : spawn(command, env);
+  return readCounts(title, counts, run.status ?? run.signal);
+}
+
+function spawn([program, ...args], env) {
+  return spawnSync(program, args, { cwd: root, env, stdio: 'inherit' });
 }
 
 /** What a tier reported; a tier that was to run and ran nothing has failed. */
-function readCounts(name, file, status) {
+function readCounts(title, file, status) {
   const none = { passed: 0, failed: 1, skipped: 0 };
   if (!fs.existsSync(file)) {
-    console.log(`${name}: ended with status ${status} and reported nothing`);
+    console.log(
+      status === 0 ? `${title}: no test` : `${title}: ended with ${status} and reported nothing`,
+    );
     return none;
   }
   const counts = JSON.parse(fs.readFileSync(file, 'utf8'));
   if (counts.passed + counts.failed === 0) {
-    console.log(`${name}: no test ran`);
+    console.log(`${title}: no test ran`);
     return { ...none, skipped: counts.skipped };
   }
   if (status !== 0 && counts.failed === 0) {
-    console.log(`${name}: every test passed, but the runner ended with status ${status}`);
+    console.log(`${title}: every test passed, but the runner ended with ${status}`);
     counts.failed = 1;
   }
   return counts;
 }
 
 function main() {
-  const { kernel, names } = parse(process.argv.slice(2));
-  const device = names.some((name) => TIERS[name].where === 'device') && hasDevice();
+  const { kernels, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   try {
-    for (const name of names) {
-      const counts = runTier(name, folder, { kernel, device });
+    for (const run of names.flatMap((name) => runsOf(name, kernels))) {
+      const counts = runTier(run, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
     }
   } finally {

@@ -29,13 +29,16 @@ function faults(pings: number, one: PingResult, two: ForwardResult): string[] {
   const ports = [one.port, two.left, two.right];
   const checks: readonly (readonly [good: boolean, fault: string])[] = [
     [one.sent === pings && one.received === pings, 'pings were lost'],
-    [two.gbps > 0, 'no TCP came through'],
-    [two.left.receive.bytes >= two.bytes, 'TCP went another way than through the ports'],
+    [two.tcp.bitsPerSecond > 0, 'no TCP came through'],
+    [two.left.receive.bytes >= two.tcp.bytes, 'TCP went another way than through the ports'],
     [two.left.receive.frames === two.right.transmit.frames, 'frames to the right were lost'],
     [two.right.receive.frames === two.left.transmit.frames, 'frames to the left were lost'],
     [ports.every((port) => drops(port) === 0), 'frames were dropped'],
     [ports.every(({ worker }) => gone(worker)), 'a worker was left behind'],
-    [[...one.interfacesAfter, ...two.interfacesAfter].every((name) => name === 'lo'), 'a tap was left behind'],
+    [
+      [...one.interfacesAfter, ...two.interfacesAfter].every((name) => name === 'lo'),
+      'a tap was left behind',
+    ],
   ];
   return checks.filter(([good]) => !good).map(([, fault]) => fault);
 }
@@ -49,12 +52,16 @@ async function main(signal: AbortSignal): Promise<void> {
   const two = await forward(seconds, signal);
   console.log(`${describeForward(two)}\n`);
   const wrong = faults(pings, one, two);
-  console.log(wrong.length === 0 ? 'All went well, and nothing is left behind.' : `Failed: ${wrong.join(', ')}.`);
+  console.log(
+    wrong.length === 0
+      ? 'All went well, and nothing is left behind.'
+      : `Failed: ${wrong.join(', ')}.`,
+  );
   const { worker } = one.port;
   console.log(
     JSON.stringify({
       ping: { sent: one.sent, received: one.received },
-      forward: { gbps: Number(two.gbps.toFixed(3)) },
+      forward: { gbps: Number((two.tcp.bitsPerSecond / 1e9).toFixed(3)) },
       worker: worker ? { name: worker.name, tid: worker.tid } : null,
       kernel,
     }),

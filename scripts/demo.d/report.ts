@@ -48,13 +48,14 @@ export function describePing({ sent, received, roundTrip, port }: PingResult): s
 }
 
 export function describeForward(result: ForwardResult): string {
-  const { left, right } = result;
-  const rate = `${result.gbps.toFixed(3)} Gbit/s of TCP for ${result.seconds.toFixed(1)} s`;
+  const { left, right, tcp } = result;
+  const rate = `${(tcp.bitsPerSecond / 1e9).toFixed(3)} Gbit/s of TCP for ${tcp.seconds.toFixed(1)} s`;
   return [
     'forward: iperf3 from one network namespace to another, and between the two only this process',
     line('workers', workerText(left.worker)),
     line('', workerText(right.worker)),
-    line('throughput', `${rate}, ${grouped(result.bytes)} bytes, ${grouped(result.retransmits)} sent again`),
+    line('throughput', `${rate}, ${grouped(tcp.bytes)} bytes`),
+    line('sent again', `${grouped(tcp.retransmits)} segments`),
     line('left in', traffic(left.receive)),
     line('right out', traffic(right.transmit)),
     line('right in', traffic(right.receive)),

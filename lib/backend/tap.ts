@@ -5,7 +5,7 @@ import type { Backend, BackendAgreement, BackendLink, BackendQueue } from './bac
 import { VhostError } from '../errors.js';
 import type { VhostSystemError } from '../errors.js';
 import { Links, formatMac, openNetns } from '../sys/link.js';
-import type { InterfaceAddress } from '../sys/link.js';
+import type { InterfaceAddress, LinkChange } from '../sys/link.js';
 import { Tun } from '../sys/tun.js';
 import { IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
 import { allOrNothing } from '../undo.js';
@@ -34,8 +34,9 @@ function attach(options: CheckedTapOptions, undo: UndoList): { tun: Tun; name: s
   }
 }
 
-/** A way to the interface's own namespace, wherever that is. */
-function openLinks(tun: Tun): Links {
+/** A way to the interface's namespace. Into another than this thread's it takes rights. */
+function openLinks(tun: Tun, options: CheckedTapOptions): Links {
+  if (options.netns === undefined) return new Links();
   const netns = tun.getNetns();
   try {
     return new Links(netns);
@@ -53,6 +54,16 @@ function ensureAddress(links: Links, index: number, address: InterfaceAddress): 
   }
 }
 
+/** Changes only what differs: who finds the interface as it was asked for needs no right to change it. */
+function ensureLink(links: Links, index: number, change: LinkChange): void {
+  const { up, mtu, mac } = links.get(index);
+  const rest: LinkChange = {};
+  if (change.up !== undefined && change.up !== up) rest.up = change.up;
+  if (change.mtu !== undefined && change.mtu !== mtu) rest.mtu = change.mtu;
+  if (change.mac && formatMac(change.mac) !== formatMac(mac)) rest.mac = change.mac;
+  if (Object.keys(rest).length > 0) links.set(index, rest);
+}
+
 /** A queue of an interface, and the way to the interface itself. */
 interface OpenTap {
   readonly tun: Tun;
@@ -65,7 +76,7 @@ interface OpenTap {
 function openTap(options: CheckedTapOptions): OpenTap {
   return allOrNothing((undo) => {
     const { tun, name } = attach(options, undo);
-    const links = openLinks(tun);
+    const links = openLinks(tun, options);
     undo.push(() => {
       links.close();
     });
@@ -73,7 +84,7 @@ function openTap(options: CheckedTapOptions): OpenTap {
     tun.setVnetHdrSize(LEGACY_HEADER);
     const { index } = links.get(name);
     for (const address of options.interfaceAddresses) ensureAddress(links, index, address);
-    links.set(index, options.change);
+    ensureLink(links, index, options.change);
     if (options.persistent !== undefined) tun.setPersist(options.persistent);
     return { tun, links, name, index };
   });

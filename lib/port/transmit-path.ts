@@ -226,13 +226,18 @@ export class TransmitPath {
     return slot;
   }
 
+  /** Once more, with what is completed taken back. That may still be too little for a long frame. */
   #retry(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    return this.#makeRoom() && this.#transmitter.put(bytes, header);
+    const room = this.#transmitter.reclaim() > 0;
+    return (room && this.#transmitter.put(bytes, header)) || this.#refuse();
   }
 
   /** Takes back completed slots. When there are none: asks to be called, and says no. */
   #makeRoom(): boolean {
-    if (this.#transmitter.reclaim() > 0) return true;
+    return this.#transmitter.reclaim() > 0 || this.#refuse();
+  }
+
+  #refuse(): false {
     this.flush();
     this.#full++;
     this.#needDrain = true;

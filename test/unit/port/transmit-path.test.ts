@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
+
+import { SoftDevice } from '../../support/soft-device.js';
+import { GuestMemory } from '#lib/memory/guest-memory';
+import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import type { Port } from '#lib/port/port';
+import { TransmitPath } from '#lib/port/transmit-path';
+import { DriverQueue } from '#lib/ring/driver-queue';
+import { splitLayout } from '#lib/ring/split-layout';
+import { EventFd } from '#lib/sys/eventfd';
+
+const SIZE = 8;
+const STRIDE = 64;
+
+describe('TransmitPath', () => {
+  let port: Port;
+  let path: TransmitPath;
+  let device: SoftDevice;
+  let slots: SlotArea;
+  const events: EventFd[] = [];
+
+  beforeEach(() => {
+    const ring = new ArrayBuffer(Math.ceil(splitLayout(SIZE).byteLength / 64) * 64);
+    const buffer = new ArrayBuffer(SIZE * STRIDE);
+    const memory = new GuestMemory([
+      { guestAddress: 0, hostAddress: 0n, buffer, byteLength: buffer.byteLength },
+    ]);
+    slots = new SlotArea(buffer, 0, SIZE, STRIDE, 0);
+    port = new EventEmitter() as Port;
+    device = new SoftDevice(ring, 0, SIZE, { eventIdx: true, memory });
+    const [kick, call, err] = [new EventFd(), new EventFd(), new EventFd()];
+    events.push(kick, call, err);
+    path = new TransmitPath({
+      port,
+      queue: new DriverQueue(ring, 0, { size: SIZE, eventIdx: true }),
+      slots,
+      events: { kick, call, err } as never,
+      limits: { longest: SIZE * STRIDE, checksums: false, gsoTypes: 0 },
+    });
+    path.start();
+  });
+  afterEach(() => {
+    path.close();
+    for (const event of events.splice(0)) event.close();
+  });
+
+  /** The device takes one frame and gives it back: its bytes. */
+  function complete(): Uint8Array {
+    const chain = device.pop();
+    assert.ok(chain);
+    device.push(chain.head, 0);
+    if (device.publish()) events[1]?.signal();
+    return device.read(chain).subarray(HEADER_SIZE);
+  }
+
+  it('scatters a long frame over as many slots as it takes', () => {
+    const frame = Uint8Array.from({ length: 3 * STRIDE + 7 }, (_, i) => i);
+    assert.equal(path.send(frame, undefined), true);
+    path.flush();
+    assert.deepEqual(complete(), frame);
+  });
+
+  it('promises drain also when what was taken back is too little for the frame', async () => {
+    const short = new Uint8Array(slots.capacity).fill(1);
+    const long = new Uint8Array(slots.capacity + 2 * slots.tailCapacity).fill(2);
+    while (path.send(short, undefined));
+    assert.equal(path.statistics().full, 1);
+    const drained = once(port, 'drain');
+    complete();
+    assert.equal(path.send(long, undefined), false, 'one slot is free, three are needed');
+    assert.equal(path.statistics().full, 2);
+    for (let i = 1; i < SIZE; i++) assert.deepEqual(complete(), short);
+    await drained;
+    assert.equal(path.send(long, undefined), true);
+    path.flush();
+    assert.deepEqual(complete(), long);
+  });
+});

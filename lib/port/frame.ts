@@ -17,6 +17,8 @@ interface SlotOwner {
 export class Frame {
   /** Bytes of the frame, its virtio-net header not counted. */
   length = 0;
+  /** @internal Of these, how many are in its first slot. */
+  firstLength = 0;
   /** @internal How many further slots it spans. */
   extraCount = 0;
   /** @internal The further slots, and how many bytes each holds. */
@@ -72,14 +74,21 @@ export class Frame {
 
   /** Copies the frame to the beginning of `target`, which must have room for {@link length} bytes. */
   copyTo(target: Uint8Array): void {
-    let at = Math.min(this.length, this.first.length);
-    target.set(this.first.subarray(0, at));
+    let at = 0;
+    for (const piece of this.pieces()) {
+      target.set(piece, at);
+      at += piece.length;
+    }
+  }
+
+  /** @internal Views of the frame's bytes, one for each slot that it spans. */
+  pieces(): Uint8Array[] {
+    const pieces = [this.first.subarray(0, this.firstLength)];
     for (let i = 0; i < this.extraCount; i++) {
       const tail = this.#slots.tails[this.extraSlots[i] ?? 0];
-      const length = this.extraLengths[i] ?? 0;
-      if (tail) target.set(tail.subarray(0, length), at);
-      at += length;
+      if (tail) pieces.push(tail.subarray(0, this.extraLengths[i]));
     }
+    return pieces;
   }
 
   /** @internal Index of the header's first 16-bit word in the area. */

@@ -4,7 +4,7 @@ import { Arena } from './arena.js';
 import { frameCopies } from './frame-copies.js';
 import type { FrameCopy } from './frame-copies.js';
 import type { Frame } from './frame.js';
-import { REQUIRED, forwardHeader, transmitLimits, wantedFeatures } from './offload.js';
+import { REQUIRED, transmitLimits, wantedFeatures } from './offload.js';
 import { checkPortOptions, isBackend, slotPayload } from './options.js';
 import type { CheckedPortOptions, PortOptions } from './options.js';
 import { Recovery } from './recovery.js';
@@ -153,7 +153,7 @@ export class Port extends EventEmitter<PortEvents> {
    * @returns False: the ring is full.
    */
   forward(frame: Frame): boolean {
-    return this.#transmit.send(frame.bytes, forwardHeader(frame.header));
+    return this.#transmit.forward(frame);
   }
 
   /**

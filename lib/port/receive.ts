@@ -134,7 +134,8 @@ export class Receiver {
   #receive(batch: ReceiveBatch, slot: number, used: number): void {
     const frame = this.#frames[slot];
     if (!frame || used < HEADER_SIZE) this.#queue.fail(`a frame of ${String(used)} bytes`);
-    frame.length = used - HEADER_SIZE;
+    frame.firstLength = used - HEADER_SIZE;
+    frame.length = frame.firstLength;
     frame.extraCount = 0;
     const buffers = bufferCount(this.#slots.words16, frame.headerAt);
     if (buffers > 1) this.#gather(frame, buffers);
@@ -158,6 +159,7 @@ export class Receiver {
     this.#queue.offer(frame.slot);
     for (let i = 0; i < frame.extraCount; i++) this.#queue.offer(frame.extraSlots[i] ?? 0);
     frame.extraCount = 0;
+    frame.firstLength = 0;
     frame.length = 0;
   }
 

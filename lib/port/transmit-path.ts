@@ -1,4 +1,6 @@
 import type { SlotArea } from './arena.js';
+import type { Frame } from './frame.js';
+import { forwardHeader } from './offload.js';
 import type { Port } from './port.js';
 import { ringBroken } from './receive-path.js';
 import { newRingCounters } from './statistics.js';
@@ -110,6 +112,11 @@ export class TransmitPath {
     return true;
   }
 
+  forward(frame: Frame): boolean {
+    const header = forwardHeader(frame.header);
+    return frame.contiguous ? this.send(frame.bytes, header) : this.#sendPieces(frame, header);
+  }
+
   sendBatch(frames: readonly Uint8Array[]): number {
     if (!Array.isArray(frames)) throw misuse.type('frames', 'an array of Uint8Array', frames);
     let taken = 0;
@@ -207,6 +214,21 @@ export class TransmitPath {
     if (!this.#queue.broken) this.#transmitter.reclaim();
     const { inFlight } = this.#queue;
     return { ...this.#counters, full: this.#full, lost: this.#lost, inFlight };
+  }
+
+  /** From the slots it came in straight to ours, without a copy in one piece between. */
+  #sendPieces(frame: Frame, header: Readonly<NetHeader>): boolean {
+    if (this.#closed) throw closed();
+    const pieces = frame.pieces();
+    // Not what the frame says: of a port that was closed nothing is left.
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const checked = this.#transmitter.accept(length, header);
+    if (!this.#transmitter.putPieces(pieces, length, checked)) {
+      const room = this.#transmitter.reclaim() > 0;
+      if (!room || !this.#transmitter.putPieces(pieces, length, checked)) return this.#refuse();
+    }
+    this.#counted(length);
+    return true;
   }
 
   #check(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): NetHeader | undefined {

@@ -134,7 +134,20 @@ export class Transmitter {
     const head = this.acquire(length);
     if (head < 0) return false;
     if (length <= this.#slots.capacity) this.#slots.payloads[head]?.set(bytes);
-    else this.#scatter(head, bytes);
+    else this.#scatter(head, [bytes]);
+    this.offer(head, header);
+    return true;
+  }
+
+  /** The same for a frame whose bytes lie in several pieces, `length` altogether. */
+  putPieces(
+    pieces: readonly Uint8Array[],
+    length: number,
+    header: Readonly<NetHeader> | undefined,
+  ): boolean {
+    const head = this.acquire(length);
+    if (head < 0) return false;
+    this.#scatter(head, pieces);
     this.offer(head, header);
     return true;
   }
@@ -184,13 +197,22 @@ export class Transmitter {
     return head;
   }
 
-  #scatter(head: number, bytes: Uint8Array): void {
-    const { capacity, tailCapacity } = this.#slots;
-    this.#slots.payloads[head]?.set(bytes.subarray(0, capacity));
+  /** Copies what follows each other in `pieces` to the slots of a chain. */
+  #scatter(head: number, pieces: readonly Uint8Array[]): void {
     let slot = head;
-    for (let at = capacity; at < bytes.length; at += tailCapacity) {
-      slot = this.#queue.next(slot);
-      this.#slots.tails[slot]?.set(bytes.subarray(at, at + tailCapacity));
+    let target = this.#slots.payloads[slot];
+    let at = 0;
+    for (let piece of pieces) {
+      while (target && piece.length > target.length - at) {
+        const fits = target.length - at;
+        target.set(piece.subarray(0, fits), at);
+        piece = piece.subarray(fits);
+        slot = this.#queue.next(slot);
+        target = this.#slots.tails[slot];
+        at = 0;
+      }
+      target?.set(piece, at);
+      at += piece.length;
     }
   }
 }

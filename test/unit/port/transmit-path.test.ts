@@ -4,6 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { Frame } from '#lib/port/frame';
 import type { Port } from '#lib/port/port';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
@@ -37,6 +38,7 @@ describe('TransmitPath', () => {
       slots,
       events: { kick, call, err } as never,
       limits: { longest: SIZE * STRIDE, checksums: false, gsoTypes: 0 },
+      onFault: (fault) => assert.fail(fault.message),
     });
     path.start();
   });
@@ -59,6 +61,23 @@ describe('TransmitPath', () => {
     assert.equal(path.send(frame, undefined), true);
     path.flush();
     assert.deepEqual(complete(), frame);
+  });
+
+  it('forwards a frame from several slots of one size to several of another', () => {
+    const source = new SlotArea(new ArrayBuffer(4 * 2 * STRIDE), 0, 4, 2 * STRIDE, 0);
+    const frame = new Frame(source, { reclaim: () => undefined }, 2);
+    const parts = [frame.first, source.tails[0] ?? frame.first, source.tails[3] ?? frame.first];
+    for (const [i, part] of parts.entries()) part.forEach((_, at) => (part[at] = 100 * i + at));
+    frame.firstLength = frame.first.length;
+    frame.extraCount = 2;
+    frame.extraSlots.push(0, 3);
+    frame.extraLengths.push(source.tailCapacity, 5);
+    frame.length = frame.firstLength + source.tailCapacity + 5;
+    assert.equal(path.forward(frame), true);
+    path.flush();
+    const expected = parts.flatMap((part, i) => [...part.subarray(0, i === 2 ? 5 : undefined)]);
+    assert.deepEqual([...complete()], expected);
+    assert.deepEqual([...frame.bytes], expected);
   });
 
   it('promises drain also when what was taken back is too little for the frame', async () => {

@@ -1,4 +1,5 @@
 {
+  "variables": { "portable%": "no" },
   "targets": [
     {
       "target_name": "vhost_net",
@@ -22,7 +23,13 @@
       "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
       "cflags_c": ["-std=c11"],
-      "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-Wno-cast-function-type"]
+      "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-Wno-cast-function-type"],
+      "conditions": [
+        ["portable=='yes'", {
+          "cflags": ["-include", "<(module_root_dir)/native/old_glibc.h"],
+          "ldflags": ["-static-libstdc++", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"]
+        }]
+      ]
     }
   ]
 }

@@ -52,12 +52,13 @@ int Mapping::Allocate(const MappingOptions& options, std::shared_ptr<Mapping>* o
 }
 
 int Mapping::FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out) {
-  struct stat status;
-  if (::fstat(fd, &status) < 0) return errno;
+  // statx, because a glibc before 2.33 has no fstat to link against.
+  struct statx status;
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &status) < 0) return errno;
   // A touch behind the end of the file is SIGBUS: the file must be long enough, and stay so.
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0) return errno;
-  if ((seals & F_SEAL_SHRINK) == 0 || static_cast<uint64_t>(status.st_size) < length) return EINVAL;
+  if ((seals & F_SEAL_SHRINK) == 0 || status.stx_size < length) return EINVAL;
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return errno;
   MappingOptions options;

@@ -4,6 +4,7 @@
  * Every function throws `VhostSystemError` when the system refuses, `TypeError` or `RangeError` when
  * an argument does not fit.
  */
+import fs from 'node:fs';
 import path from 'node:path';
 
 import bindings from 'bindings';
@@ -141,36 +142,76 @@ interface Native {
   ): void;
 }
 
+const FILE = 'vhost_net.node';
+const ROOT = path.join(__dirname, '..');
+const OVERRIDE = process.env['VHOST_NET_ADDON'];
+const PLATFORM = `${process.platform}-${process.arch}`;
+
 /**
- * `build/Debug` is left out on purpose: a sanitizer build that somebody left there must not be
- * picked up. `VHOST_NET_ADDON` names such a build when it is wanted.
+ * Where the addon may be. What was compiled on this machine goes before what the package carries: it
+ * is there because the other did not fit, or because somebody works on it. `build/Debug` is left out
+ * on purpose: a sanitizer build that somebody left there must not be picked up. `VHOST_NET_ADDON`
+ * names such a build when it is wanted, and then no other will do.
  */
-function load(): Native {
-  const override = process.env['VHOST_NET_ADDON'];
-  const places: string[][] = [['module_root', 'build', 'Release', 'bindings']];
-  if (override !== undefined) places.unshift([path.resolve(override)]);
-  try {
-    return bindings({
-      bindings: 'vhost_net.node',
-      module_root: path.join(__dirname, '..'),
-      try: places,
-    }) as Native;
-  } catch (error) {
-    throw loadFailure(error);
-  }
+function places(): string[] {
+  if (OVERRIDE !== undefined) return [path.resolve(OVERRIDE)];
+  return [path.join(ROOT, 'build/Release', FILE), path.join(ROOT, 'prebuilds', PLATFORM, FILE)];
 }
 
-function loadFailure(cause: unknown): VhostError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+/** One at a time, because `bindings` gives up at the first file that is there and does not load. */
+function load(): Native {
+  const failures: LoadFailure[] = [];
+  for (const place of places()) {
+    try {
+      return bindings({ bindings: FILE, module_root: ROOT, try: [[place]] }) as Native;
+    } catch (error) {
+      failures.push(diagnose(place, error));
+    }
+  }
+  throw loadError(failures);
+}
+
+interface LoadFailure {
+  readonly kind: 'absent' | 'foreign' | 'other';
+  /** The file, and what became of it. */
+  readonly text: string;
+}
+
+/** How a dynamic linker says that a library was made for another processor or C library. */
+const FOREIGN =
+  /version `|wrong ELF class|object file: No such file|loading shared library|Error relocating/;
+
+function diagnose(place: string, error: unknown): LoadFailure {
+  if (!fs.existsSync(place)) return { kind: 'absent', text: `${place}: no such file` };
+  const reason = error instanceof Error ? error.message : String(error);
+  const text = reason.startsWith(place) ? reason : `${place}: ${reason}`;
+  return { kind: FOREIGN.test(reason) ? 'foreign' : 'other', text };
+}
+
+const COMPILE =
+  'Compile it on this machine: npm rebuild vhost-net (where npm blocks install scripts: ' +
+  'npm approve-scripts vhost-net && npm rebuild vhost-net). ' +
+  'That needs python3, make and a C++17 compiler.';
+
+/** What to do about it, by the worst that was met. */
+const REMEDIES = {
+  absent: `The package carries no addon for this platform, and none was compiled. ${COMPILE}`,
+  foreign: `The addon was made for another processor or another C library. ${COMPILE}`,
+  other:
+    'The addon is there, but cannot be loaded: see that it is readable, complete and not on a file ' +
+    'system mounted with noexec, or install the package again.',
+};
+
+function loadError(failures: readonly LoadFailure[]): VhostError {
+  const has = (kind: LoadFailure['kind']) => failures.some((failure) => failure.kind === kind);
+  const kind = has('other') ? 'other' : has('foreign') ? 'foreign' : 'absent';
+  const remedy = OVERRIDE === undefined ? REMEDIES[kind] : 'VHOST_NET_ADDON names that file.';
   return new VhostError(
     'ERR_VHOST_ADDON_LOAD',
     [
-      `the native addon of vhost-net could not be loaded on ${process.platform}-${process.arch}, ` +
-        `Node ${process.version} (module version ${process.versions.modules})`,
-      reason,
-      'It is built when the package is installed. Where install scripts are blocked, allow them: ' +
-        'npm approve-scripts vhost-net && npm rebuild vhost-net. ' +
-        'Building needs python3, make and a C++17 compiler.',
+      `the native addon of vhost-net could not be loaded on ${PLATFORM}, Node ${process.version}`,
+      ...failures.map(({ text }) => `  tried ${text}`),
+      remedy,
     ].join('\n'),
   );
 }

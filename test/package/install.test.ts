@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { packTarball, root, temporaryFolder } from '../support/packed.js';
-import { installTarball } from '../support/project.js';
+import { install } from '../support/project.js';
 
 /** In a main thread and in a Worker: what is exported, and whether the addon works. */
 const USE = `
@@ -21,7 +21,7 @@ describe('the installed package', function () {
 
   before(() => {
     project = temporaryFolder();
-    installTarball(project, packTarball());
+    install(project, [packTarball()]);
   });
 
   const run = (file: string, text: string, env: NodeJS.ProcessEnv = {}) => {

@@ -6,12 +6,15 @@ import path from 'node:path';
 /** The repository's root, seen from `out/test/support`. */
 export const root = path.resolve(__dirname, '../../..');
 
+const folders: string[] = [];
+process.once('exit', () => {
+  for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true });
+});
+
 /** A temporary folder that is gone when the process ends. */
 export function temporaryFolder(): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-'));
-  process.once('exit', () => {
-    fs.rmSync(folder, { recursive: true, force: true });
-  });
+  folders.push(folder);
   return folder;
 }
 
@@ -39,4 +42,14 @@ export function unpackInto(project: string, tarball: string): void {
   const folder = path.join(project, 'node_modules/vhost-net');
   fs.mkdirSync(folder, { recursive: true });
   execFileSync('tar', ['-xzf', tarball, '-C', folder, '--strip-components=1']);
+}
+
+/** The same tarball without one of its folders. */
+export function tarballWithout(tarball: string, name: string): string {
+  const folder = temporaryFolder();
+  execFileSync('tar', ['-xzf', tarball, '-C', folder]);
+  fs.rmSync(path.join(folder, 'package', name), { recursive: true });
+  const result = path.join(folder, 'less.tgz');
+  execFileSync('tar', ['-czf', result, '-C', folder, 'package']);
+  return result;
 }

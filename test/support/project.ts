@@ -17,18 +17,24 @@ function registryAccess(): NodeJS.ProcessEnv {
 }
 
 /** An environment of a project's own: no npmrc of the user, no settings of the test's npm. */
-export function projectEnvironment(project: string): NodeJS.ProcessEnv {
+export function projectEnvironment(
+  project: string,
+  programs = process.env['PATH'],
+): NodeJS.ProcessEnv {
   const home = path.join(project, '.home');
   fs.mkdirSync(home, { recursive: true });
-  return { PATH: process.env['PATH'], HOME: home, ...registryAccess() };
+  return { PATH: programs, HOME: home, ...registryAccess() };
 }
 
-/** Makes an empty project and installs a tarball in it, as a user would. */
-export function installTarball(project: string, tarball: string): void {
+/** Makes an empty project and installs packages in it, as a user would. What npm had to say. */
+export function install(project: string, packages: readonly string[], programs?: string): string {
+  fs.mkdirSync(project, { recursive: true });
   fs.writeFileSync(path.join(project, 'package.json'), '{ "private": true }');
-  execFileSync('npm', ['install', tarball], {
+  const env = projectEnvironment(project, programs);
+  return execFileSync('npm', ['install', ...packages], {
     cwd: project,
-    env: projectEnvironment(project),
+    env,
+    encoding: 'utf8',
     stdio: 'pipe',
   });
 }

@@ -49,12 +49,15 @@ const PERIOD = 250;
 /** Looks in a row at which nothing had moved, before a ring counts as stuck. */
 const PATIENCE = 2;
 
-/** The share of a CPU from which on a worker that brings nothing forward counts as spinning. */
-const SPINNING = 0.5;
+/**
+ * CPU time in nanoseconds between two looks from which on a worker that brings nothing forward counts
+ * as spinning: enough for thousands of frames. Not a share of the time that passed: on a busy machine
+ * a spinning worker does not get much.
+ */
+const SPINNING = 20e6;
 
 interface Look extends RingProgress {
   readonly base: number;
-  readonly at: number;
   readonly cpuTime: number;
 }
 
@@ -124,7 +127,6 @@ export class Watchdog {
     return {
       ...progress,
       base: this.#subject.transmitBase(),
-      at: performance.now(),
       cpuTime: (worker && workerCpuTime(worker)) ?? NaN,
     };
   }
@@ -132,13 +134,12 @@ export class Watchdog {
   /** A worker that wants to run and gets no CPU is not to blame. */
   #judge(before: Look, now: Look): Fault | undefined {
     const { worker } = this.#subject;
-    const share = (now.cpuTime - before.cpuTime) / 1e6 / (now.at - before.at);
     const stuck = (how: string): Fault => ({
       cause: 'stuck',
       ring: 'transmit',
       message: `${how} at avail index ${String(now.base)}, ${String(now.waiting)} frames waiting`,
     });
-    if (share >= SPINNING) return stuck('the worker spins');
+    if (now.cpuTime - before.cpuTime >= SPINNING) return stuck('the worker spins');
     if (!worker || workerSleeps(worker)) return stuck('the worker does not go on');
     return undefined;
   }

@@ -85,19 +85,20 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
   }
 
   /** The device reads an avail index `by` further on: the driver's own next one would hide it. */
-  function jump(ring: number, by: number): void {
+  function jump(ring: number, by: number): true {
     scribbler.jump(ring, by);
     scribbler.kick(ring);
+    return true;
   }
 
-  const faults: readonly (readonly [what: string, ring: number, scribble: () => void])[] = [
+  const faults: readonly (readonly [what: string, ring: number, scribble: () => unknown])[] = [
     ['an avail index out of reach', TRANSMIT, () => jump(TRANSMIT, 5000)],
     [
       'a head that is no descriptor',
       TRANSMIT,
       () => {
         scribbler.fillAvail(TRANSMIT, SIZE, SIZE);
-        jump(TRANSMIT, 1);
+        return jump(TRANSMIT, 1);
       },
     ],
     [
@@ -115,7 +116,7 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
       TRANSMIT,
       () => scribbler.descriptors(TRANSMIT, SIZE, { flags: WRITE }),
     ],
-    ['an avail index out of reach', RECEIVE, () => jump(RECEIVE, 5000)],
+    ['a head that is no descriptor', RECEIVE, () => scribbler.fillAvail(RECEIVE, SIZE, SIZE)],
     [
       'a descriptor outside the memory table',
       RECEIVE,
@@ -132,8 +133,10 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     it(`mends the ${name} ring after ${what}, and accounts for every frame`, async () => {
       await works();
       const report = repaired();
-      scribble();
-      for (let i = 0; i < 20; i++) a.send(patterns.make(i));
+      const kicked = scribble();
+      // What is sent hides a wrong index: the driver stores its own.
+      const count = kicked === true ? 0 : 20;
+      for (let i = 0; i < count; i++) a.send(patterns.make(i));
       b.send(new PatternFrames(A, B).make(0));
       const { cause, ring: faulty, unsent, unknown } = await report;
       assert.deepEqual({ cause, faulty }, { cause: 'kernel', faulty: name });
@@ -141,7 +144,7 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
       await settled();
       const { transmit, repairs } = a.statistics();
       assert.equal(repairs, 1);
-      assert.equal(transmit.frames, 10 + 20 + 10);
+      assert.equal(transmit.frames, 10 + count + 10);
       assert.equal(transmit.lost, unsent + unknown);
       assert.equal(received, transmit.frames - transmit.lost);
       if (ring === RECEIVE) assert.equal(transmit.lost, 0);
@@ -168,10 +171,9 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     assert.ok(worker);
     await works();
     const before = workerCpuTime(worker) ?? NaN;
-    const began = performance.now();
-    await works();
-    const share = ((workerCpuTime(worker) ?? NaN) - before) / 1e6 / (performance.now() - began);
-    assert.ok(share < 0.9, `the worker still uses ${String(share)} of a CPU`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const used = ((workerCpuTime(worker) ?? NaN) - before) / 1e6;
+    assert.ok(used < 50, `the worker used ${String(used)} of 300 ms with nothing to do`);
   });
 
   it('makes a tap again that was deleted, while frames are on their way', async () => {

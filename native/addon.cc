@@ -23,16 +23,21 @@ Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std
   return env.Undefined();
 }
 
-void Arguments::FailType(const char* name, const char* expected) {
-  if (!ok_) return;
+bool Arguments::Fail() {
+  const bool first = ok_;
   ok_ = false;
+  // An element of an array may be an accessor that threw: that exception is the answer then.
+  return first && !info_.Env().IsExceptionPending();
+}
+
+void Arguments::FailType(const char* name, const char* expected) {
+  if (!Fail()) return;
   Napi::TypeError::New(info_.Env(), std::string(name) + " must be " + expected)
       .ThrowAsJavaScriptException();
 }
 
 void Arguments::FailRange(const char* name, const std::string& expected) {
-  if (!ok_) return;
-  ok_ = false;
+  if (!Fail()) return;
   Napi::RangeError::New(info_.Env(), std::string(name) + " must be " + expected)
       .ThrowAsJavaScriptException();
 }

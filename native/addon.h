@@ -47,6 +47,9 @@ class Arguments {
   void FailRange(const char* name, const std::string& expected);
 
  private:
+  /// Whether this is the first failure, so that there is something to throw.
+  bool Fail();
+
   const Napi::CallbackInfo& info_;
   bool ok_ = true;
 };

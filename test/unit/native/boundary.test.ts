@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+
+const library = createRequire(__filename).resolve('#lib/native');
+
+/**
+ * What a script over the raw exports prints. In a process of its own, because each of these once took
+ * its process with it, or never came back.
+ */
+function run(script: string): string {
+  const text = `
+    const { native } = require(${JSON.stringify(library)});
+    const fails = (fn) => { try { fn(); return 'nothing' } catch (error) { return error.message } };
+    const getter = (one, name) => Object.getOwnPropertyDescriptor(one.prototype, name).get;
+    ${script}`;
+  const options = { encoding: 'utf8', timeout: 20_000 } as const;
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['-e', text], options);
+  assert.equal(status, 0, `${signal ?? ''} ${stderr}`);
+  return stdout.trim();
+}
+
+describe('the native boundary', function () {
+  this.timeout(30_000);
+
+  it('passes on what an accessor inside an array throws', () => {
+    const text = run(`
+      const rows = Object.defineProperty([], 0, { get() { throw new Error('an element') } });
+      console.log(fails(() => native.vhostSetMemTable(native.eventfdCreate(), rows)));`);
+    assert.equal(text, 'an element');
+  });
+});

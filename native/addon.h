@@ -70,6 +70,23 @@ void Export(Napi::Env env, Napi::Object exports, const char* name) {
   exports.Set(name, Napi::Function::New<callback>(env, name));
 }
 
+/// A read-only accessor of a wrapping class. V8 holds the receiver of a method against its class,
+/// but not that of an accessor: JavaScript can take one off the prototype and call it on another
+/// class's object, whose memory would then be taken for ours.
+template <typename Class, Napi::Value (Class::*get)(Napi::Env)>
+napi_property_descriptor Accessor(const char* name) {
+  napi_property_descriptor property = {};
+  property.utf8name = name;
+  property.getter = [](napi_env env, napi_callback_info raw) -> napi_value {
+    const Napi::CallbackInfo info(env, raw);
+    Class* self = Class::From(info.This());
+    if (self != nullptr) return (self->*get)(env);
+    Napi::TypeError::New(env, "Illegal invocation").ThrowAsJavaScriptException();
+    return nullptr;
+  };
+  return property;
+}
+
 }  // namespace vhost_net
 
 #endif  // VHOST_NET_ADDON_H_

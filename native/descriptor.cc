@@ -59,8 +59,8 @@ Descriptor* Descriptor::From(const Napi::Value& value) {
   return tagged ? Unwrap(value.As<Napi::Object>()) : nullptr;
 }
 
-Napi::Value Descriptor::GetFd(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), file_ ? file_->fd.get() : -1);
+Napi::Value Descriptor::GetFd(Napi::Env env) {
+  return Napi::Number::New(env, file_ ? file_->fd.get() : -1);
 }
 
 Napi::Value Descriptor::Close(const Napi::CallbackInfo& info) {
@@ -69,9 +69,9 @@ Napi::Value Descriptor::Close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function Descriptor::Define(Napi::Env env) {
-  return DefineClass(
-      env, "Descriptor",
-      {InstanceAccessor<&Descriptor::GetFd>("fd"), InstanceMethod<&Descriptor::Close>("close")});
+  return DefineClass(env, "Descriptor",
+                     {Accessor<Descriptor, &Descriptor::GetFd>("fd"),
+                      InstanceMethod<&Descriptor::Close>("close")});
 }
 
 void ExportDescriptor(Napi::Env env, Napi::Object exports) {

@@ -23,7 +23,7 @@ class Descriptor : public Napi::ObjectWrap<Descriptor> {
   const std::shared_ptr<OpenFile>& file() const { return file_; }
 
  private:
-  Napi::Value GetFd(const Napi::CallbackInfo& info);
+  Napi::Value GetFd(Napi::Env env);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<OpenFile> file_;

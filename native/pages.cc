@@ -10,6 +10,8 @@
 namespace vhost_net {
 namespace {
 
+constexpr napi_type_tag kTag = {0x7668'6f73'742d'6e65, 0x742d'7061'6765'7300};
+
 /// V8 refuses longer external ArrayBuffers.
 constexpr int64_t kLongest = int64_t{4} << 30;
 
@@ -30,6 +32,7 @@ int Pages::Map(const Napi::CallbackInfo& info) {
 }
 
 Pages::Pages(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pages>(info) {
+  napi_type_tag_object(info.Env(), info.This(), &kTag);
   const int error = Map(info);
   if (error > 0) ThrowSystem(info.Env(), error, "mmap", "");
   if (error == 0) Expose(info.Env());
@@ -52,13 +55,20 @@ void Pages::Expose(Napi::Env env) {
   buffer_ = Napi::Persistent(buffer);
 }
 
-Napi::Value Pages::GetBuffer(const Napi::CallbackInfo& info) {
-  return buffer_.IsEmpty() ? info.Env().Undefined() : buffer_.Value();
+Pages* Pages::From(const Napi::Value& value) {
+  if (!value.IsObject()) return nullptr;
+  bool tagged = false;
+  napi_check_object_type_tag(value.Env(), value, &kTag, &tagged);
+  return tagged ? Unwrap(value.As<Napi::Object>()) : nullptr;
 }
 
-Napi::Value Pages::GetAddress(const Napi::CallbackInfo& info) {
+Napi::Value Pages::GetBuffer(Napi::Env env) {
+  return buffer_.IsEmpty() ? env.Undefined() : buffer_.Value();
+}
+
+Napi::Value Pages::GetAddress(Napi::Env env) {
   const auto address = mapping_ ? reinterpret_cast<uintptr_t>(mapping_->base()) : 0;
-  return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(address));
+  return Napi::BigInt::New(env, static_cast<uint64_t>(address));
 }
 
 /// A descriptor with which another thread or process can map the same memory; shared pages only.
@@ -90,9 +100,8 @@ Napi::Value Pages::Close(const Napi::CallbackInfo& info) {
 Napi::Function Pages::Define(Napi::Env env) {
   return DefineClass(
       env, "Pages",
-      {InstanceAccessor<&Pages::GetBuffer>("buffer"),
-       InstanceAccessor<&Pages::GetAddress>("address"), InstanceMethod<&Pages::Memfd>("memfd"),
-       InstanceMethod<&Pages::Close>("close")});
+      {Accessor<Pages, &Pages::GetBuffer>("buffer"), Accessor<Pages, &Pages::GetAddress>("address"),
+       InstanceMethod<&Pages::Memfd>("memfd"), InstanceMethod<&Pages::Close>("close")});
 }
 
 namespace {

@@ -16,13 +16,15 @@ namespace vhost_net {
 class Pages : public Napi::ObjectWrap<Pages> {
  public:
   static Napi::Function Define(Napi::Env env);
+  /// The wrapper behind a value, or null: of any other object the pointer would be another class's.
+  static Pages* From(const Napi::Value& value);
 
   /// new Pages(byteLength, shared, hugePages) or new Pages(byteLength, descriptor)
   explicit Pages(const Napi::CallbackInfo& info);
 
  private:
-  Napi::Value GetBuffer(const Napi::CallbackInfo& info);
-  Napi::Value GetAddress(const Napi::CallbackInfo& info);
+  Napi::Value GetBuffer(Napi::Env env);
+  Napi::Value GetAddress(Napi::Env env);
   Napi::Value Memfd(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 

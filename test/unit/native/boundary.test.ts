@@ -29,4 +29,24 @@ describe('the native boundary', function () {
       console.log(fails(() => native.vhostSetMemTable(native.eventfdCreate(), rows)));`);
     assert.equal(text, 'an element');
   });
+
+  it("takes no other class's object for its own, nor one that has it as a prototype", () => {
+    const text = run(`
+      const pages = new native.Pages(4096, false, false);
+      const eventfd = native.eventfdCreate();
+      console.log(fails(() => getter(native.Pages, 'buffer').call(eventfd)));
+      console.log(fails(() => getter(native.Pages, 'address').call(Object.create(pages))));
+      console.log(fails(() => getter(native.Descriptor, 'fd').call(pages)));
+      console.log(fails(() => native.Descriptor.prototype.close.call(pages)));
+      console.log(fails(() => native.eventfdSignal(Object.create(eventfd))));
+      console.log(pages.buffer.byteLength, eventfd.fd > 2);`);
+    assert.equal(
+      text,
+      [
+        ...Array.from({ length: 4 }, () => 'Illegal invocation'),
+        'eventfd must be a Descriptor',
+        '4096 true',
+      ].join('\n'),
+    );
+  });
 });

@@ -127,6 +127,13 @@ std::shared_ptr<OpenFile> Arguments::File(size_t index, const char* name) {
   return descriptor->file();
 }
 
+std::shared_ptr<OpenFile> Arguments::EventFd(size_t index, const char* name) {
+  std::shared_ptr<OpenFile> file = File(index, name);
+  if (!file || file->kind == FileKind::kEventFd) return file;
+  FailType(name, "an eventfd");
+  return nullptr;
+}
+
 int Arguments::OptionalFd(size_t index, const char* name) {
   if (!ok_ || !Has(index)) return -1;
   const std::shared_ptr<OpenFile> file = File(index, name);

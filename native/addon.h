@@ -40,6 +40,8 @@ class Arguments {
   Napi::Uint8Array Bytes(size_t index, const char* name);
   /// An open Descriptor. None when it is closed or of another kind (an error was thrown).
   std::shared_ptr<OpenFile> File(size_t index, const char* name);
+  /// The same for one that eventfdCreate() made.
+  std::shared_ptr<OpenFile> EventFd(size_t index, const char* name);
   /// An open Descriptor, or -1 where the argument is absent.
   int OptionalFd(size_t index, const char* name);
 

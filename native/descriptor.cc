@@ -18,8 +18,9 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   const std::string path = arguments.String(0, "path", PATH_MAX);
   const bool writable = arguments.Boolean(1, "writable");
   if (!arguments.ok()) return info.Env().Undefined();
-  const int mode = writable ? O_RDWR | O_NONBLOCK : O_RDONLY;
-  UniqueFd fd(::open(path.c_str(), mode | O_CLOEXEC));
+  // Not blocking: a FIFO without a writer would keep the event loop for ever.
+  const int mode = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  UniqueFd fd(::open(path.c_str(), mode));
   if (!fd.valid()) return ThrowSystem(info.Env(), errno, "open", "", path);
   return Descriptor::Make(info.Env(), std::move(fd));
 }
@@ -43,13 +44,14 @@ Descriptor::Descriptor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Descri
         .ThrowAsJavaScriptException();
     return;
   }
-  file_ = std::make_shared<OpenFile>(std::move(*info[0].As<Napi::External<UniqueFd>>().Data()));
+  file_ = *info[0].As<Napi::External<std::shared_ptr<OpenFile>>>().Data();
   napi_type_tag_object(info.Env(), info.This(), &kTag);
 }
 
-Napi::Value Descriptor::Make(Napi::Env env, UniqueFd fd) {
+Napi::Value Descriptor::Make(Napi::Env env, UniqueFd fd, FileKind kind) {
   const Napi::Function constructor = env.GetInstanceData<AddonData>()->descriptor_class.Value();
-  return constructor.New({Napi::External<UniqueFd>::New(env, &fd)});
+  auto file = std::make_shared<OpenFile>(std::move(fd), kind);
+  return constructor.New({Napi::External<std::shared_ptr<OpenFile>>::New(env, &file)});
 }
 
 Descriptor* Descriptor::From(const Napi::Value& value) {

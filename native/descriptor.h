@@ -13,7 +13,7 @@ namespace vhost_net {
 class Descriptor : public Napi::ObjectWrap<Descriptor> {
  public:
   /// A new wrapper that owns `fd`.
-  static Napi::Value Make(Napi::Env env, UniqueFd fd);
+  static Napi::Value Make(Napi::Env env, UniqueFd fd, FileKind kind = FileKind::kOther);
   /// The wrapper behind a value, or null: of any other object the pointer would be another class's.
   static Descriptor* From(const Napi::Value& value);
   static Napi::Function Define(Napi::Env env);

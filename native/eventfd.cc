@@ -14,13 +14,13 @@ namespace {
 Napi::Value Create(const Napi::CallbackInfo& info) {
   UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!fd.valid()) return ThrowSystem(info.Env(), errno, "eventfd", "");
-  return Descriptor::Make(info.Env(), std::move(fd));
+  return Descriptor::Make(info.Env(), std::move(fd), FileKind::kEventFd);
 }
 
 /// eventfdSignal(descriptor): adds 1. A full counter (EAGAIN) is as good: the other side is awake.
 Napi::Value Signal(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
-  const std::shared_ptr<OpenFile> file = arguments.File(0, "eventfd");
+  const std::shared_ptr<OpenFile> file = arguments.EventFd(0, "eventfd");
   if (!arguments.ok()) return info.Env().Undefined();
   const uint64_t one = 1;
   if (::write(file->fd.get(), &one, sizeof one) < 0 && errno != EAGAIN) {
@@ -32,7 +32,7 @@ Napi::Value Signal(const Napi::CallbackInfo& info) {
 /// eventfdDrain(descriptor): takes the counter and says what it was, 0 when nothing had signalled.
 Napi::Value Drain(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
-  const std::shared_ptr<OpenFile> file = arguments.File(0, "eventfd");
+  const std::shared_ptr<OpenFile> file = arguments.EventFd(0, "eventfd");
   if (!arguments.ok()) return info.Env().Undefined();
   uint64_t count = 0;
   if (::read(file->fd.get(), &count, sizeof count) < 0 && errno != EAGAIN) {

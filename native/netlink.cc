@@ -31,9 +31,10 @@ void NetlinkRequest::Attribute(uint16_t type, const void* data, size_t length) {
 int NetlinkRequest::Perform(int socket, const std::function<void(const nlmsghdr&)>& each) {
   header()->nlmsg_len = static_cast<uint32_t>(bytes_.size());
   if (::send(socket, bytes_.data(), bytes_.size(), 0) < 0) return errno;
-  // An answer to one request is a single datagram: either the message, or the acknowledgement.
+  // An answer to one request is a single datagram: either the message, or the acknowledgement. The
+  // kernel has queued it before send() returns; on another kind of socket we would wait for ever.
   alignas(nlmsghdr) unsigned char answer[32768];
-  const ssize_t received = ::recv(socket, answer, sizeof answer, 0);
+  const ssize_t received = ::recv(socket, answer, sizeof answer, MSG_DONTWAIT);
   if (received < 0) return errno;
   auto left = static_cast<unsigned int>(received);
   const auto* message = reinterpret_cast<const nlmsghdr*>(answer);

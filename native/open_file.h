@@ -23,16 +23,22 @@ struct VringExtent {
 /// vhost-net has two vrings on each descriptor: 0 = receive, 1 = transmit.
 constexpr uint32_t kVringCount = 2;
 
+/// What is known of an open file. Reading and writing eight bytes is for eventfds: on anything else
+/// it would wait for ever, or take and leave what belongs to somebody.
+enum class FileKind { kEventFd, kOther };
+
 /// A descriptor and what must outlive it. Shared by the JavaScript wrapper and by a watcher, so
 /// that neither can close it under the other.
 struct OpenFile {
-  explicit OpenFile(UniqueFd owned) : fd(std::move(owned)) {}
+  explicit OpenFile(UniqueFd owned, FileKind is = FileKind::kOther)
+      : fd(std::move(owned)), kind(is) {}
 
   // Members go in reverse order: the descriptor closes first, which stops the vhost worker; only
   // then may the pages that the worker used be unmapped.
   std::vector<std::shared_ptr<Mapping>> memory_table;
   std::array<VringExtent, kVringCount> vrings;
   UniqueFd fd;
+  FileKind kind;
 };
 
 }  // namespace vhost_net

@@ -91,7 +91,7 @@ void Watch::Deliver() {
 
 Watcher::Watcher(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watcher>(info) {
   Arguments arguments(info);
-  const std::shared_ptr<OpenFile> file = arguments.File(0, "eventfd");
+  const std::shared_ptr<OpenFile> file = arguments.EventFd(0, "eventfd");
   const Napi::Function callback = arguments.Function(1, "callback");
   if (!arguments.ok()) return;
   uv_loop_t* loop = nullptr;

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
+import path from 'node:path';
+
+import { temporaryFolder } from '../../support/packed.js';
 
 const library = createRequire(__filename).resolve('#lib/native');
 
@@ -48,5 +51,28 @@ describe('the native boundary', function () {
         '4096 true',
       ].join('\n'),
     );
+  });
+
+  it('reads and writes counters of eventfds only, and waits for nothing else', () => {
+    const text = run(`
+      const socket = native.netlinkOpen();
+      console.log(fails(() => native.eventfdDrain(socket)));
+      console.log(fails(() => native.eventfdSignal(native.descriptorOpen('/dev/null', true))));
+      console.log(fails(() => new native.Watcher(socket, () => {})));
+      console.log(fails(() => native.linkGet(native.eventfdCreate(), 'lo')));`);
+    const lines = text.split('\n');
+    assert.deepEqual(lines.slice(0, 3), Array(3).fill('eventfd must be an eventfd'));
+    assert.match(lines[3] ?? '', /^ENOTSOCK/);
+  });
+
+  it('does not wait for the other end of a FIFO', () => {
+    const fifo = path.join(temporaryFolder(), 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const text = run(`
+      const descriptor = native.descriptorOpen(${JSON.stringify(fifo)}, false);
+      console.log(descriptor.fd > 2);
+      descriptor.close();
+      console.log(descriptor.fd);`);
+    assert.equal(text, 'true\n-1');
   });
 });

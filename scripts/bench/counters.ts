@@ -1,15 +1,7 @@
 import fs from 'node:fs';
 
-/** What has been counted up to one moment. */
-export interface Sample {
-  readonly nanoseconds: bigint;
-  readonly frames: number;
-  readonly appNs: number;
-  readonly workerNs: number;
-}
-
 /** One thread, as the kernel lists it. */
-interface Thread {
+export interface Thread {
   readonly tid: number;
   readonly folder: string;
   readonly name: string;
@@ -29,24 +21,40 @@ function threadsIn(folder: string): Thread[] {
   return names.flatMap((name) => readThread(`${folder}/${name}`) ?? []);
 }
 
-/** The vhost worker of a process: one of its threads, or (before Linux 6.4) a thread of the kernel. */
-export function findWorkers(pid: number): Thread[] {
+/** The threads of a process, apart: its own, and its vhost workers. */
+export function threadsOf(pid: number): { app: Thread[]; workers: Thread[] } {
   const isWorker = ({ name }: Thread) => name.startsWith('vhost-');
-  const own = threadsIn(`/proc/${String(pid)}/task`).filter(isWorker);
-  return own.length > 0 ? own : threadsIn('/proc').filter(({ name }) => name === `vhost-${String(pid)}`);
+  const all = threadsIn(`/proc/${String(pid)}/task`);
+  const app = all.filter((thread) => !isWorker(thread));
+  const workers = all.filter(isWorker);
+  if (workers.length > 0) return { app, workers };
+  // Before Linux 6.4 they are threads of the kernel, and only their name says whose.
+  return { app, workers: threadsIn('/proc').filter(({ name }) => name === `vhost-${String(pid)}`) };
 }
 
-/** Nanoseconds of CPU time of a thread, given its folder in /proc. */
-export function cpuTime(folder: string): number {
-  return Number(fs.readFileSync(`${folder}/schedstat`, 'utf8').split(' ', 1)[0]);
+/** Nanoseconds of CPU time that threads have used; one that has ended has used none. */
+export function cpuTime(threads: readonly Thread[]): number {
+  return threads.reduce((total, { folder }) => total + threadTime(folder), 0);
 }
 
-/** What a tap received from its program, which is what the program sent. */
-export function framesReceived(tap: string): number {
-  const line = fs
-    .readFileSync('/proc/net/dev', 'utf8')
-    .split('\n')
-    .find((text) => text.trimStart().startsWith(`${tap}:`));
-  if (line === undefined) throw new Error(`no interface ${tap}`);
-  return Number(line.slice(line.indexOf(':') + 1).trim().split(/\s+/)[1]);
+function threadTime(folder: string): number {
+  try {
+    return Number(fs.readFileSync(`${folder}/schedstat`, 'utf8').split(' ', 1)[0]);
+  } catch {
+    return 0;
+  }
+}
+
+/** Columns of `/proc/net/dev`. */
+const COLUMNS = { received: 1, transmitted: 9 } as const;
+
+/**
+ * Frames that an interface has counted. A tap *receives* what its program sends, and *transmits*
+ * what its program receives.
+ */
+export function frames(name: string, direction: keyof typeof COLUMNS): number {
+  const lines = fs.readFileSync('/proc/net/dev', 'utf8').split('\n');
+  const line = lines.find((text) => text.trimStart().startsWith(`${name}:`));
+  if (line === undefined) throw new Error(`no interface ${name}`);
+  return Number(line.slice(line.indexOf(':') + 1).trim().split(/\s+/)[COLUMNS[direction]]);
 }

@@ -1,3 +1,5 @@
+import { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4 } from '#lib/uapi/virtio-net';
+
 /** Where a frame in place differs from the one before it. */
 export const COUNTER_AT = 42;
 
@@ -26,4 +28,35 @@ export function benchFrame(length: number): Uint8Array {
   put16(udp, 2, 9);
   put16(udp, 4, length - 34);
   return frame;
+}
+
+/** What the kernel is told of a TCP frame of 64 KiB that it is to cut into segments of 1448 bytes. */
+export const GSO_HEADER = {
+  flags: VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  gsoType: VIRTIO_NET_HDR_GSO_TCPV4,
+  hdrLen: 54,
+  gsoSize: 1448,
+  csumStart: 34,
+  csumOffset: 16,
+} as const;
+
+/** Makes the reply of an ICMP echo request, in place; false: it is none. */
+export function makeEchoReply(frame: Uint8Array): boolean {
+  const isIp = frame.length >= 42 && frame[12] === 8 && frame[13] === 0 && frame[14] === 0x45;
+  if (!isIp || frame[23] !== 1 || frame[34] !== 8) return false;
+  swap(frame, 0, 6, 6);
+  swap(frame, 26, 30, 4);
+  frame[34] = 0;
+  // The type went from 8 to 0, so the one's complement sum of the rest grows by 0x0800.
+  const sum = (((frame[36] ?? 0) << 8) | (frame[37] ?? 0)) + 0x0800;
+  put16(frame, 36, (sum & 0xffff) + (sum >> 16));
+  return true;
+}
+
+function swap(bytes: Uint8Array, a: number, b: number, length: number): void {
+  for (let i = 0; i < length; i++) {
+    const kept = bytes[a + i] ?? 0;
+    bytes[a + i] = bytes[b + i] ?? 0;
+    bytes[b + i] = kept;
+  }
 }

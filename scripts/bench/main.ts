@@ -4,64 +4,52 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 
+import { compareInstructions } from './instructions.js';
 import { busyElsewhere, processorTimes } from './machine.js';
+import type { Plan } from './measure.js';
+import { USAGE, parseOptions } from './options.js';
+import type { Options } from './options.js';
+import { page } from './report-html.js';
 import { describe } from './report-text.js';
 import type { Results } from './results.js';
 import { SCENARIOS } from './scenarios.js';
+import type { Pace } from './traffic.js';
 
 const ROOT = path.join(__dirname, '../../..');
-const USAGE = `usage: npm run bench -- [scenario...] [--json] [--rounds N] [--kernel 6.1|6.12|7]
 
-scenarios (default: all): ${SCENARIOS.map(({ name }) => name).join(' ')}`;
+/** Seconds after which the lab is ended: a run takes 4 to 6, on a busy machine far more. */
+const LAB_SECONDS_PER_RUN = 30;
 
-/** Seconds after which the lab is ended: a side of a scenario takes 5 to 6 in each round. */
-const LAB_SECONDS_PER_RUN = 15;
+const REAL_TIME: Pace = { warmUpMs: 1000, measureMs: 2000 };
 
-interface Options {
-  readonly scenarios: readonly string[];
-  readonly json: boolean;
-  readonly rounds: number;
-  readonly kernel: string | undefined;
-}
+/** When instructions are counted, this time is made of them: as much as the engine needs to settle. */
+const COUNTED_TIME: Pace = { warmUpMs: 2000, measureMs: 500 };
 
-function parse(args: string[]): Options {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      json: { type: 'boolean', default: false },
-      rounds: { type: 'string', default: '5' },
-      kernel: { type: 'string' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  if (values.help) throw new Error(USAGE);
-  const known = SCENARIOS.map(({ name }) => name);
-  const scenarios = positionals.length > 0 ? positionals : known;
-  for (const name of scenarios) if (!known.includes(name)) throw new Error(`no scenario ${name}\n${USAGE}`);
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number from 1 on');
-  return { scenarios, rounds, json: values.json, kernel: values.kernel };
-}
+/** An engine that does the same work every time: no threads beside, no clocks, no chance. */
+const REPEATABLE = ['--single-threaded', '--predictable'];
 
 function hasDevice(): boolean {
   return spawnSync(path.join(ROOT, 'scripts/lab.d/host-device')).status === 0;
 }
 
-/** The command that measures, wherever it does. */
-function command(options: Options, folder: string, file: string): string[] {
-  const measure = ['unshare', '-n', process.execPath, path.join(__dirname, 'measure.js'), file];
-  measure.push(String(options.rounds), ...options.scenarios);
-  if (options.kernel === undefined && hasDevice()) return measure;
+function labTimeout(options: Options): string {
   const runs = SCENARIOS.filter(({ name }) => options.scenarios.includes(name))
     .map(({ sides }) => (sides.length + 1) * options.rounds)
     .reduce((a, b) => a + b, 0);
-  const timeout = String(60 + LAB_SECONDS_PER_RUN * runs);
-  const kernel = options.kernel ?? '6.12';
-  const lab = [path.join(ROOT, 'scripts/lab'), '--kernel', kernel, '--timeout', timeout];
-  return [...lab, '--out', folder, '--', ...measure];
+  return String(60 + LAB_SECONDS_PER_RUN * runs);
+}
+
+/** The command that measures, wherever it does. */
+function command(options: Options, folder: string, file: string): string[] {
+  const { rounds, scenarios, sides, icount, kernel } = options;
+  const plan: Plan = { file, rounds, scenarios, sides, pace: icount ? COUNTED_TIME : REAL_TIME };
+  const node = [process.execPath, ...(icount ? REPEATABLE : [])];
+  const measure = ['unshare', '-n', ...node, path.join(__dirname, 'measure.js'), JSON.stringify(plan)];
+  if (!icount && kernel === undefined && hasDevice()) return measure;
+  const lab = [path.join(ROOT, 'scripts/lab'), '--kernel', kernel ?? '6.12'];
+  lab.push('--timeout', labTimeout(options), '--out', folder);
+  return [...lab, ...(icount ? ['--icount'] : []), '--', ...measure];
 }
 
 async function run(options: Options): Promise<Results> {
@@ -81,9 +69,15 @@ async function run(options: Options): Promise<Results> {
 }
 
 async function main(): Promise<void> {
-  const options = parse(process.argv.slice(2));
+  const options = parseOptions(process.argv.slice(2));
+  if (options.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
   const results = await run(options);
+  if (options.html !== undefined) fs.writeFileSync(options.html, page(results));
   process.stdout.write(options.json ? `${JSON.stringify(results)}\n` : describe(results));
+  if (options.icount && !compareInstructions(results, options.update)) process.exitCode = 1;
 }
 
 main().catch((error: unknown) => {

@@ -1,8 +1,10 @@
 // Runs scenarios where there is a vhost-net, in a network namespace that is its own.
-// Usage: measure.js RESULT-FILE ROUNDS SCENARIO...
+// Usage: measure.js PLAN-AS-JSON
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 
+import { disableIpv6 } from './network.js';
 import { median, summarize } from './results.js';
 import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
 import { runSide } from './run-side.js';
@@ -11,6 +13,18 @@ import { REFERENCE, SCENARIOS } from './scenarios.js';
 import type { Scenario } from './scenarios.js';
 import { SIDES } from './sides.js';
 import type { Side } from './sides.js';
+import type { Pace } from './traffic.js';
+
+/** What is to be measured. */
+export interface Plan {
+  /** Where the results go. */
+  readonly file: string;
+  readonly rounds: number;
+  readonly scenarios: readonly string[];
+  /** Only these; empty: all. */
+  readonly sides: readonly string[];
+  readonly pace: Pace;
+}
 
 /** One run of each round. The reference comes twice: equal sides, to see how much equal sides differ. */
 class Entry {
@@ -28,8 +42,9 @@ class Entry {
   }
 }
 
-function entriesFor(scenario: Scenario): Entry[] {
-  const sides = SIDES.filter(({ name }) => scenario.sides.includes(name));
+function entriesFor(scenario: Scenario, plan: Plan): Entry[] {
+  const isWanted = (name: string) => plan.sides.length === 0 || plan.sides.includes(name);
+  const sides = SIDES.filter(({ name }) => scenario.sides.includes(name) && isWanted(name));
   const again = sides.filter(({ name }) => name === REFERENCE);
   return [
     ...sides.map((side) => new Entry(side.name, side)),
@@ -37,11 +52,16 @@ function entriesFor(scenario: Scenario): Entry[] {
   ];
 }
 
-async function runEntry(entry: Entry, scenario: Scenario, round: number): Promise<void> {
+async function runEntry(
+  entry: Entry,
+  scenario: Scenario,
+  round: number,
+  pace: Pace,
+): Promise<void> {
   if (entry.failure !== undefined) return;
   const what = `bench: ${scenario.name} round ${String(round)} ${entry.label}`;
   try {
-    const run = await runSide(entry.side, scenario.task);
+    const run = await runSide(entry.side, scenario, pace);
     entry.runs.push(run);
     process.stderr.write(`${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`);
   } catch (error) {
@@ -50,12 +70,12 @@ async function runEntry(entry: Entry, scenario: Scenario, round: number): Promis
   }
 }
 
-async function runScenario(scenario: Scenario, rounds: number): Promise<ScenarioResult> {
-  const entries = entriesFor(scenario);
-  for (let round = 1; round <= rounds; round++) {
+async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResult> {
+  const entries = entriesFor(scenario, plan);
+  for (let round = 1; round <= plan.rounds; round++) {
     // Every other round backwards: what drifts with time falls on all sides alike.
     const order = round % 2 === 0 ? [...entries].reverse() : entries;
-    for (const entry of order) await runEntry(entry, scenario, round);
+    for (const entry of order) await runEntry(entry, scenario, round, plan.pace);
   }
   return {
     name: scenario.name,
@@ -73,19 +93,26 @@ function selfRatio(entries: readonly Entry[]): number {
   return median(rates(second)) / median(rates(first));
 }
 
-async function main([file, rounds, ...names]: string[]): Promise<void> {
+/** What the scenarios need that a machine may not have loaded. */
+function prepare(): void {
+  disableIpv6();
+  spawnSync('modprobe', ['pktgen']);
+}
+
+async function main(plan: Plan): Promise<void> {
+  prepare();
   const scenarios: ScenarioResult[] = [];
   for (const scenario of SCENARIOS) {
-    if (names.includes(scenario.name)) scenarios.push(await runScenario(scenario, Number(rounds)));
+    if (plan.scenarios.includes(scenario.name)) scenarios.push(await runScenario(scenario, plan));
   }
   const results: Omit<Results, 'elsewhere'> = {
     kernel: os.release(),
     cpus: os.availableParallelism(),
     node: process.version,
-    rounds: Number(rounds),
+    rounds: plan.rounds,
     scenarios,
   };
-  fs.writeFileSync(file ?? '', JSON.stringify(results));
+  fs.writeFileSync(plan.file, JSON.stringify(results));
 }
 
-void main(process.argv.slice(2));
+void main(JSON.parse(process.argv[2] ?? '') as Plan);

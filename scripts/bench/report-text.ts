@@ -1,4 +1,5 @@
-import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
+import { isMissing } from './results.js';
+import type { Results, ScenarioResult, SideResult } from './results.js';
 import { REFERENCE } from './scenarios.js';
 
 type Row = readonly string[];
@@ -7,10 +8,6 @@ const HEAD: Row = ['side', 'median', 'min', 'max', 'app ns', 'worker ns', `${REF
 
 function whole(value: number): string {
   return Math.round(value).toLocaleString('en');
-}
-
-function isMissing(side: SideResult | SideMissing): side is SideMissing {
-  return 'skipped' in side;
 }
 
 function row(name: string, side: SideResult, scenario: ScenarioResult): Row {

@@ -33,6 +33,10 @@ export interface Results {
   readonly scenarios: readonly ScenarioResult[];
 }
 
+export function isMissing(side: SideResult | SideMissing): side is SideMissing {
+  return 'skipped' in side;
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

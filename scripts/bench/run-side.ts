@@ -1,97 +1,136 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import readline from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-import { cpuTime, findWorkers, framesReceived } from './counters.js';
-import type { Sample } from './counters.js';
-import type { Side, Task } from './sides.js';
+import { cpuTime, threadsOf } from './counters.js';
+import { FAR, NEAR, Network } from './network.js';
+import type { Scenario } from './scenarios.js';
+import type { Kind, Side } from './sides.js';
+import { trafficFor } from './traffic.js';
+import type { Pace, Traffic } from './traffic.js';
 
 /** Every side alike: what drives on one CPU, what the kernel does for it on another. */
 const DRIVER_CPU = '1';
 const WORKER_CPU = '0';
 
-const WARM_UP_MS = 1500;
-const MEASURE_MS = 2000;
+const READY = /^ready$/m;
+const READY_DEADLINE_MS = 60_000;
 
 /** What one run of a side came to. */
 export interface Run {
+  /** In the scenario's unit. */
   readonly rate: number;
   readonly appNsPerFrame: number;
   readonly workerNsPerFrame: number;
 }
 
-function ip(...args: string[]): void {
-  execFileSync('ip', args);
+/** A side's program, at work. */
+class Program {
+  readonly #child: ChildProcess;
+  #output = '';
+
+  constructor(command: readonly string[]) {
+    this.#child = spawn('taskset', ['-c', DRIVER_CPU, ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+  }
+
+  async untilReady(sign: RegExp): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const fail = (why: string) => {
+        reject(new Error(`${why}: ${this.#output.trim().split('\n').slice(-3).join(' | ')}`));
+      };
+      const timer = setTimeout(fail, READY_DEADLINE_MS, 'not ready in time').unref();
+      const look = (chunk: Buffer) => {
+        this.#output += chunk.toString();
+        if (sign.test(this.#output)) resolve();
+      };
+      this.#child.stdout?.on('data', look);
+      this.#child.stderr?.on('data', look);
+      this.#child.once('close', () => {
+        clearTimeout(timer);
+        fail('it ended');
+      });
+    });
+  }
+
+  /** Pins the workers, and says how to read the CPU time used up to now. */
+  placed(): () => { app: number; worker: number } {
+    const { app, workers } = threadsOf(this.#child.pid ?? 0);
+    for (const { tid } of workers) execFileSync('taskset', ['-pc', WORKER_CPU, String(tid)]);
+    return () => ({ app: cpuTime(app), worker: cpuTime(workers) });
+  }
+
+  async end(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const closed = once(this.#child, 'close');
+    this.#child.kill('SIGKILL');
+    await closed;
+  }
 }
 
-async function untilReady(child: ChildProcess): Promise<void> {
-  const { stdout } = child;
-  if (!stdout) throw new Error('no output to wait for');
-  const lines = readline.createInterface({ input: stdout });
-  for await (const line of lines) if (line === 'ready') return;
-  throw new Error('it ended before it was ready');
-}
-
-function start(command: readonly string[]): ChildProcess {
-  return spawn('taskset', ['-c', DRIVER_CPU, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const closed = once(child, 'close');
-  child.kill('SIGKILL');
-  await closed;
-}
-
-/** Pins the workers, and says where the CPU time of each thread is found. */
-function placeWorkers(pid: number): string[] {
-  const workers = findWorkers(pid);
-  for (const { tid } of workers) execFileSync('taskset', ['-pc', WORKER_CPU, String(tid)]);
-  return workers.map(({ folder }) => folder);
-}
-
-function sum(folders: readonly string[]): number {
-  return folders.reduce((total, folder) => total + cpuTime(folder), 0);
-}
-
-function difference(before: Sample, after: Sample): Run {
-  const frames = after.frames - before.frames;
-  const seconds = Number(after.nanoseconds - before.nanoseconds) / 1e9;
-  return {
-    rate: frames / seconds,
-    appNsPerFrame: (after.appNs - before.appNs) / frames,
-    workerNsPerFrame: (after.workerNs - before.workerNs) / frames,
-  };
-}
-
-async function measure(pid: number, tap: string): Promise<Run> {
-  const workers = placeWorkers(pid);
-  const app = [`/proc/${String(pid)}/task/${String(pid)}`];
-  const sample = (): Sample => ({
-    nanoseconds: process.hrtime.bigint(),
-    frames: framesReceived(tap),
-    appNs: sum(app),
-    workerNs: sum(workers),
-  });
-  await sleep(WARM_UP_MS);
-  const before = sample();
-  await sleep(MEASURE_MS);
-  return difference(before, sample());
-}
-
-/** Runs a side once, on a tap of its own. */
-export async function runSide(side: Side, task: Omit<Task, 'tap'>): Promise<Run> {
-  const tap = 'bench0';
-  ip('tuntap', 'add', 'dev', tap, 'mode', 'tap');
-  ip('link', 'set', tap, 'up');
-  const child = start(side.command({ ...task, tap }));
+async function observe(traffic: Traffic, cpu: () => { app: number; worker: number }): Promise<Run> {
+  await traffic.begin();
   try {
-    await untilReady(child);
-    return await measure(child.pid ?? 0, tap);
+    const before = cpu();
+    const { rate, frames } = await traffic.observe();
+    const after = cpu();
+    return {
+      rate,
+      appNsPerFrame: (after.app - before.app) / frames,
+      workerNsPerFrame: (after.worker - before.worker) / frames,
+    };
   } finally {
-    await end(child);
-    ip('link', 'del', tap);
+    await traffic.end();
+  }
+}
+
+function tapsFor(kind: Kind): string[] {
+  return kind === 'forward' || kind === 'tcp' ? [NEAR, FAR] : [NEAR];
+}
+
+function address(network: Network, kind: Kind, byProgram: boolean): void {
+  if (kind === 'tcp' || (kind === 'echo' && !byProgram)) network.addressBoth();
+  else if (kind === 'echo') network.addressNear();
+}
+
+interface Setting {
+  readonly scenario: Scenario;
+  readonly network: Network;
+  readonly pace: Pace;
+}
+
+async function throughProgram(
+  side: Side,
+  command: readonly string[],
+  { scenario, network, pace }: Setting,
+): Promise<Run> {
+  network.addTaps(...tapsFor(scenario.kind));
+  const program = new Program(command);
+  try {
+    await program.untilReady(side.ready ?? READY);
+    address(network, scenario.kind, true);
+    return await observe(trafficFor(scenario, network, pace), program.placed());
+  } finally {
+    await program.end();
+  }
+}
+
+async function throughKernel({ scenario, network, pace }: Setting): Promise<Run> {
+  network.addBridge();
+  address(network, scenario.kind, false);
+  return await observe(trafficFor(scenario, network, pace), () => ({ app: 0, worker: 0 }));
+}
+
+/** Runs a side once, on interfaces of its own. */
+export async function runSide(side: Side, scenario: Scenario, pace: Pace): Promise<Run> {
+  const { kind, length } = scenario;
+  const command = side.command({ kind, length, taps: tapsFor(kind) });
+  if (command && 'cannot' in command) throw new Error(command.cannot);
+  const network = new Network();
+  try {
+    const setting = { scenario, network, pace };
+    if (!command) return await throughKernel(setting);
+    return await throughProgram(side, command, setting);
+  } finally {
+    network.remove();
   }
 }

@@ -1,32 +1,39 @@
-import type { Task } from './sides.js';
+import type { Kind } from './sides.js';
 
 /** One question that the benchmark answers. */
 export interface Scenario {
   readonly name: string;
+  /** Of the rate. */
   readonly unit: string;
-  readonly task: Omit<Task, 'tap'>;
+  readonly kind: Kind;
+  /** Bytes of each frame. */
+  readonly length: number;
+  /** Frames offered each second, where frames are offered; undefined: as many as can be. */
+  readonly offered?: number;
   readonly sides: readonly string[];
 }
 
 /** The side that everything else is compared with, and that runs twice in every round. */
 export const REFERENCE = 'vhost-net';
 
-const TX_SIDES = [
-  'vhost-net',
-  'vhost-net-inplace',
-  'c-ring',
-  'c-ring-inplace',
-  'c-tap',
-  'node-tap',
+const COPYING = ['vhost-net', 'c-ring', 'dpdk', 'c-tap', 'node-tap'];
+const TRANSMITTING = [...COPYING, 'vhost-net-inplace', 'c-ring-inplace'];
+const PASSING_ON = [...COPYING, 'bridge'];
+
+const FRAMES = 'frames/s';
+
+/** A TCP frame with 65,535 bytes of IP, the longest there is. */
+const LONGEST_GSO = 65549;
+
+export const SCENARIOS: readonly Scenario[] = [
+  { name: 'tx-64', unit: FRAMES, kind: 'tx', length: 64, sides: TRANSMITTING },
+  { name: 'tx-512', unit: FRAMES, kind: 'tx', length: 512, sides: TRANSMITTING },
+  { name: 'tx-1514', unit: FRAMES, kind: 'tx', length: 1514, sides: TRANSMITTING },
+  { name: 'tx-gso', unit: FRAMES, kind: 'gso', length: LONGEST_GSO, sides: COPYING },
+  { name: 'rx-64', unit: FRAMES, kind: 'rx', length: 64, sides: COPYING },
+  { name: 'rx-64-50k', unit: FRAMES, kind: 'rx', length: 64, offered: 50_000, sides: COPYING },
+  { name: 'rx-1514', unit: FRAMES, kind: 'rx', length: 1514, sides: COPYING },
+  { name: 'forward-64', unit: FRAMES, kind: 'forward', length: 64, sides: PASSING_ON },
+  { name: 'forward-tcp', unit: 'Mbit/s', kind: 'tcp', length: 1514, sides: PASSING_ON },
+  { name: 'pingpong', unit: 'round trips/s', kind: 'echo', length: 98, sides: PASSING_ON },
 ];
-
-function transmit(length: number): Scenario {
-  return {
-    name: `tx-${String(length)}`,
-    unit: 'frames/s',
-    task: { kind: 'tx', length },
-    sides: TX_SIDES,
-  };
-}
-
-export const SCENARIOS: readonly Scenario[] = [transmit(64)];

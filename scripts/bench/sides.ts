@@ -1,57 +1,104 @@
+import fs from 'node:fs';
 import path from 'node:path';
 
-/** What a side is told: which scenario, and on which interface. */
+/** What is done with frames: sent (also as 64 KiB for the kernel to cut), received, passed on, answered. */
+export type Kind = 'tx' | 'gso' | 'rx' | 'forward' | 'tcp' | 'echo';
+
+/** What a side is told. */
 export interface Task {
-  readonly kind: 'tx';
+  readonly kind: Kind;
+  /** Bytes of each frame. */
   readonly length: number;
-  readonly tap: string;
+  /** The taps that it attaches to: two where it passes frames on. */
+  readonly taps: readonly string[];
+}
+
+/** A side can't do this, and why. */
+export interface Cannot {
+  readonly cannot: string;
 }
 
 /** One way to move frames, run as a program of its own. */
 export interface Side {
   readonly name: string;
-  /** The program and its arguments; it prints `ready` when it is at work, and goes on until it is ended. */
-  command(task: Task): string[];
+  /**
+   * The program and its arguments; it goes on until it is ended. Undefined: the kernel does it, and
+   * there is none.
+   */
+  command(task: Task): readonly string[] | undefined | Cannot;
+  /** Says in its output that it is at work. Default: a line `ready`. */
+  readonly ready?: RegExp;
 }
 
 const SCRIPTS = path.join(__dirname, 'sides');
 const NATIVE = path.join(__dirname, '../../bench');
+const TESTPMD = '/usr/bin/dpdk-testpmd';
 
 function node(script: string, ...args: string[]): string[] {
-  return [process.execPath, path.join(SCRIPTS, script), ...args];
+  // Flags for the engine are those that this program was given.
+  return [process.execPath, ...process.execArgv, path.join(SCRIPTS, script), ...args];
 }
 
 function native(program: string, ...args: string[]): string[] {
   return [path.join(NATIVE, program), ...args];
 }
 
-const text = String;
+type How = 'copy' | 'inplace';
+
+function port(how: How, { kind, length, taps }: Task): string[] {
+  return node('port.js', kind, how, String(length), ...taps);
+}
+
+function cRing(how: How, { kind, length, taps }: Task): string[] {
+  return native('c-ring', kind, how, String(length), ...taps);
+}
+
+function cTap({ kind, length, taps }: Task): string[] {
+  return native('c-tap', kind, String(length), ...taps);
+}
+
+function nodeTap({ kind, length, taps }: Task): string[] {
+  const header = kind === 'gso' ? 'header' : 'plain';
+  return native('with-tap', header, ...taps, '--', ...node('node-tap.js', kind, String(length)));
+}
+
+const TESTPMD_MODES: Readonly<Record<Kind, readonly string[] | undefined>> = {
+  tx: ['--forward-mode=txonly'],
+  gso: undefined,
+  rx: ['--forward-mode=rxonly'],
+  forward: ['--forward-mode=io'],
+  tcp: ['--forward-mode=io'],
+  echo: ['--forward-mode=icmpecho'],
+};
+
+/** The main core sleeps between statistics, on the worker's CPU; the core that drives is the driver's. */
+function testpmd({ kind, length, taps }: Task): readonly string[] | Cannot {
+  const mode = TESTPMD_MODES[kind];
+  if (!mode) return { cannot: 'testpmd sends no GSO frames by itself' };
+  if (!fs.existsSync(TESTPMD)) return { cannot: 'dpdk-testpmd is not installed: scripts/setup --bench installs it' };
+  const devices = taps.flatMap((tap, i) => [
+    '--vdev',
+    `virtio_user${String(i)},path=/dev/vhost-net,queue_size=256,iface=${tap}`,
+  ]);
+  const eal = ['--no-huge', '-m', '256', '--no-pci', '-l', '0,1', '--no-telemetry'];
+  const frames = kind === 'tx' ? [`--txpkts=${String(length)}`] : [];
+  const rest = ['--no-mlockall', '--auto-start', '--stats-period', '1000', '--total-num-mbufs=8192'];
+  return [TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...rest];
+}
+
+function bridge({ kind }: Task): undefined | Cannot {
+  const passesOn = kind === 'forward' || kind === 'tcp' || kind === 'echo';
+  return passesOn ? undefined : { cannot: 'a bridge neither makes nor takes frames' };
+}
 
 /** Every side, in the order in which they are printed. */
 export const SIDES: readonly Side[] = [
-  {
-    name: 'vhost-net',
-    command: ({ kind, tap, length }) => node('port.js', kind, 'copy', tap, text(length)),
-  },
-  {
-    name: 'vhost-net-inplace',
-    command: ({ kind, tap, length }) => node('port.js', kind, 'inplace', tap, text(length)),
-  },
-  {
-    name: 'c-ring',
-    command: ({ kind, tap, length }) => native('c-ring', kind, 'copy', tap, text(length)),
-  },
-  {
-    name: 'c-ring-inplace',
-    command: ({ kind, tap, length }) => native('c-ring', kind, 'inplace', tap, text(length)),
-  },
-  {
-    name: 'c-tap',
-    command: ({ kind, tap, length }) => native('c-tap', kind, tap, text(length)),
-  },
-  {
-    name: 'node-tap',
-    command: ({ kind, tap, length }) =>
-      native('with-tap', tap, ...node('node-tap.js', kind, text(length))),
-  },
+  { name: 'vhost-net', command: (task) => port('copy', task) },
+  { name: 'vhost-net-inplace', command: (task) => port('inplace', task) },
+  { name: 'c-ring', command: (task) => cRing('copy', task) },
+  { name: 'c-ring-inplace', command: (task) => cRing('inplace', task) },
+  { name: 'dpdk', command: testpmd, ready: /NIC statistics|packet forwarding - ports/ },
+  { name: 'c-tap', command: cTap },
+  { name: 'node-tap', command: nodeTap },
+  { name: 'bridge', command: bridge },
 ];

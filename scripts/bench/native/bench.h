@@ -18,6 +18,13 @@ int open_tap(const char* name, bool vnet_hdr);
 /// The frame that every side sends: UDP over IPv4 to an Ethernet address that nobody has.
 void fill_frame(uint8_t* frame, size_t length);
 
+/// The header of a TCP frame of 64 KiB that the kernel is to cut into segments of 1448 bytes.
+/// `struct virtio_net_hdr`: 10 bytes; what follows it in longer ones is 0.
+void fill_gso_header(uint8_t* header);
+
+/// Makes the reply of an ICMP echo request, in place; false: it is none.
+bool make_echo_reply(uint8_t* frame, size_t length);
+
 /// Tells who measures that the measuring may begin.
 void ready(void);
 

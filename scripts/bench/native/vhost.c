@@ -84,18 +84,24 @@ static void port_memory(const struct port* port, uint8_t* pool, size_t length) {
   request(port->vhost, VHOST_SET_MEM_TABLE, &table, "VHOST_SET_MEM_TABLE");
 }
 
+static void tap_set_up(int tap, bool offloads) {
+  const int header = kHeaderSize, limit = INT_MAX;
+  const unsigned accepted = offloads ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
+  check(ioctl(tap, TUNSETVNETHDRSZ, &header), "TUNSETVNETHDRSZ");
+  check(ioctl(tap, TUNSETSNDBUF, &limit), "TUNSETSNDBUF");
+  check(ioctl(tap, TUNSETOFFLOAD, accepted), "TUNSETOFFLOAD");
+}
+
 void port_open(struct port* port, const struct port_options* options) {
   const uint16_t size = options->ring_size;
-  const size_t stride = stride_for(kPayloadAt + kPlainSlot);
+  const size_t stride = stride_for(kPayloadAt + (options->offloads ? kOffloadSlot : kPlainSlot));
   uint8_t* rings = map(2 * ring_bytes(size));
   uint8_t* pool = map(2 * size * stride);
   port->tap = open_tap(options->tap, true);
-  const int header = kHeaderSize, limit = INT_MAX;
-  check(ioctl(port->tap, TUNSETVNETHDRSZ, &header), "TUNSETVNETHDRSZ");
-  check(ioctl(port->tap, TUNSETSNDBUF, &limit), "TUNSETSNDBUF");
+  tap_set_up(port->tap, options->offloads);
   ring_init(&port->receive, size, rings);
   ring_init(&port->transmit, size, rings + ring_bytes(size));
-  slots_init(&port->receive, pool, 0, stride, kHeaderSize + stride - kPayloadAt, VRING_DESC_F_WRITE);
+  slots_init(&port->receive, pool, 0, stride, stride - kHeaderAt, VRING_DESC_F_WRITE);
   slots_init(&port->transmit, pool, size * stride, stride, kHeaderSize, 0);
   port->vhost = check(open("/dev/vhost-net", O_RDWR | O_CLOEXEC), "/dev/vhost-net");
   const uint64_t features = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_RING_F_EVENT_IDX;
@@ -122,7 +128,7 @@ void ring_publish(struct ring* ring) {
 
 uint16_t ring_reclaim(struct ring* ring) {
   const uint16_t count = ring_poll(ring);
-  for (uint16_t i = 0; i < count; i++) ring_release(ring, ring_take(ring).id);
+  for (uint16_t i = 0; i < count; i++) ring_release_chain(ring, ring_take(ring).id);
   return count;
 }
 

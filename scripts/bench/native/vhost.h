@@ -13,6 +13,7 @@ enum {
   kHeaderSize = 12,
   kPayloadAt = kHeaderAt + kHeaderSize,
   kPlainSlot = 1518,
+  kOffloadSlot = 16384,
   kBatch = 32,
 };
 
@@ -48,13 +49,22 @@ struct port {
 struct port_options {
   const char* tap;
   uint16_t ring_size;
+  bool offloads;
 };
 
 void port_open(struct port* port, const struct port_options* options);
 
+/// What a descriptor names: the header and the frame, or a further part of a frame.
+static inline uint8_t* slot_buffer(const struct ring* ring, uint16_t id) {
+  return ring->slots + id * ring->stride + kHeaderAt;
+}
+
 static inline uint8_t* slot_payload(const struct ring* ring, uint16_t id) {
   return ring->slots + id * ring->stride + kPayloadAt;
 }
+
+/// Bytes that a descriptor can name.
+static inline size_t slot_capacity(const struct ring* ring) { return ring->stride - kHeaderAt; }
 
 /// A free descriptor, the one that was freed first; -1: none.
 static inline int ring_acquire(struct ring* ring) {
@@ -68,6 +78,16 @@ static inline int ring_acquire(struct ring* ring) {
 static inline void ring_release(struct ring* ring, uint16_t id) {
   ring->free_ids[(ring->first_free + ring->free) & (ring->size - 1)] = id;
   ring->free++;
+}
+
+/// Frees a chain.
+static inline void ring_release_chain(struct ring* ring, uint16_t id) {
+  while (ring->desc[id].flags & VRING_DESC_F_NEXT) {
+    ring->desc[id].flags &= ~VRING_DESC_F_NEXT;
+    ring_release(ring, id);
+    id = ring->desc[id].next;
+  }
+  ring_release(ring, id);
 }
 
 static inline void ring_offer(struct ring* ring, uint16_t id) {

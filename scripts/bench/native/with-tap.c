@@ -1,13 +1,19 @@
-// Gives a program a tap as descriptor 3, since Node can't make one. Usage: with-tap TAP COMMAND...
+// Gives a program taps as descriptors from 3 on, since Node can't make them.
+// Usage: with-tap plain|header TAP... -- COMMAND...
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 int main(int argc, char** argv) {
-  if (argc < 3) return 2;
-  check(dup2(open_tap(argv[1], false), 3), "dup2");
-  check(fcntl(3, F_SETFD, 0), "F_SETFD");  // it may have been 3 all along, and then closes on exec
-  execvp(argv[2], argv + 2);
-  die(argv[2]);
+  int i = 2;
+  for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
+    const int tap = open_tap(argv[i], strcmp(argv[1], "header") == 0);
+    check(dup2(tap, 1 + i), "dup2");
+    check(fcntl(1 + i, F_SETFD, 0), "F_SETFD");  // it may have had that number, and then closes on exec
+  }
+  if (i + 1 >= argc) return 2;
+  execvp(argv[i + 1], argv + i + 1);
+  die(argv[i + 1]);
 }

@@ -1,5 +1,5 @@
-// This package. Usage: port.js tx copy|inplace TAP LENGTH
-import { COUNTER_AT, benchFrame } from '../frame.js';
+// This package. Usage: port.js KIND copy|inplace LENGTH TAP...
+import { COUNTER_AT, GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
@@ -7,7 +7,7 @@ import type { Port } from '#lib/port/port';
 const QUEUE_SIZE = 1024;
 
 /** Sends for ever: until the ring is full, and again whenever there is room. */
-function transmitFor(port: Port, send: () => boolean): void {
+function transmit(port: Port, send: () => boolean): void {
   const pump = () => {
     while (send());
   };
@@ -16,12 +16,10 @@ function transmitFor(port: Port, send: () => boolean): void {
   pump();
 }
 
-function copying(port: Port, length: number): () => boolean {
-  const frame = benchFrame(length);
-  return () => port.send(frame);
-}
-
-/** Slots keep what was written to them, and the one freed first comes first: once every slot holds the frame, only its counter is new. */
+/**
+ * Slots keep what was written to them, and the one freed first comes first: once every slot holds
+ * the frame, only its counter is new.
+ */
 function inPlace(port: Port, length: number): () => boolean {
   const frame = benchFrame(length);
   let counter = 0;
@@ -40,10 +38,48 @@ function inPlace(port: Port, length: number): () => boolean {
   };
 }
 
-async function main([, how, tap, length]: string[]): Promise<void> {
-  const port = await openPort({ backend: { tap: tap ?? '' }, queueSize: QUEUE_SIZE });
-  const make = how === 'copy' ? copying : inPlace;
-  transmitFor(port, make(port, Number(length)));
+function receive(port: Port): void {
+  let bytes = 0;
+  port.on('receive', (batch) => {
+    for (const frame of batch) bytes += frame.length;
+  });
+  ready();
+}
+
+function answer(port: Port): void {
+  port.on('receive', (batch) => {
+    for (const { bytes } of batch) if (makeEchoReply(bytes)) port.send(bytes);
+  });
+  ready();
+}
+
+/** Without room a frame is lost, as in any switch. */
+function forward(from: Port, to: Port): void {
+  from.on('receive', (batch) => {
+    for (const frame of batch) to.forward(frame);
+    to.flush();
+  });
+}
+
+async function openPorts(kind: string, taps: readonly string[]): Promise<[Port, Port | undefined]> {
+  const offloads = kind === 'gso' || kind === 'tcp' ? 'auto' : 'none';
+  const open = (tap: string) => openPort({ backend: { tap }, queueSize: QUEUE_SIZE, offloads });
+  const [first = '', second] = taps;
+  return [await open(first), second === undefined ? undefined : await open(second)];
+}
+
+async function main([kind = '', how, length, ...taps]: string[]): Promise<void> {
+  const [port, other] = await openPorts(kind, taps);
+  const frame = benchFrame(Number(length));
+  if (other) {
+    forward(port, other);
+    forward(other, port);
+    ready();
+  } else if (kind === 'rx') receive(port);
+  else if (kind === 'echo') answer(port);
+  else if (kind === 'gso') transmit(port, () => port.send(frame, GSO_HEADER));
+  else if (how === 'copy') transmit(port, () => port.send(frame));
+  else transmit(port, inPlace(port, frame.length));
 }
 
 void main(process.argv.slice(2));

@@ -1,0 +1,150 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { frames } from './counters.js';
+import { FAR, FAR_ADDRESS, NEAR, output } from './network.js';
+import type { Network } from './network.js';
+import { generate } from './packet-generator.js';
+import type { Scenario } from './scenarios.js';
+
+/** How long it is waited until compilers and queues have settled, and how long it is looked. */
+export interface Pace {
+  readonly warmUpMs: number;
+  readonly measureMs: number;
+}
+
+const SECOND = 1e9;
+
+/** What went through while it was looked at. */
+export interface Flow {
+  /** In the scenario's unit. */
+  readonly rate: number;
+  /** Frames that it took, for costs per frame. */
+  readonly frames: number;
+}
+
+/** Something that lets traffic flow, and looks at it for a while. */
+export interface Traffic {
+  /** Begins; resolves when things have settled. */
+  begin(): Promise<void>;
+  observe(): Promise<Flow>;
+  end(): Promise<void>;
+}
+
+/** Frames counted at an interface, from wherever they come. */
+class Counted implements Traffic {
+  constructor(
+    private readonly pace: Pace,
+    private readonly count: () => number,
+    private readonly source: () => Promise<() => Promise<void>>,
+  ) {}
+
+  #stop: () => Promise<void> = () => Promise.resolve();
+
+  async begin(): Promise<void> {
+    this.#stop = await this.source();
+    await sleep(this.pace.warmUpMs);
+  }
+
+  async observe(): Promise<Flow> {
+    const before = this.count();
+    const start = process.hrtime.bigint();
+    await sleep(this.pace.measureMs);
+    const counted = this.count() - before;
+    const seconds = Number(process.hrtime.bigint() - start) / SECOND;
+    return { rate: counted / seconds, frames: counted };
+  }
+
+  end(): Promise<void> {
+    return this.#stop();
+  }
+}
+
+/** Payload of a full TCP segment with timestamps: bytes are told in frames of this size. */
+const SEGMENT = 1448;
+
+/** One TCP connection from the near end to the far one. */
+class Tcp implements Traffic {
+  constructor(
+    private readonly pace: Pace,
+    private readonly network: Network,
+  ) {}
+
+  #end: () => Promise<void> = () => Promise.resolve();
+
+  async begin(): Promise<void> {
+    const [program = '', ...args] = this.network.farCommand('iperf3', '-s', '--forceflush');
+    const server = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#end = async () => {
+      const closed = once(server, 'close');
+      server.kill();
+      await closed;
+    };
+    await once(server.stdout, 'data'); // it says that it listens
+    await this.#connect(this.pace.warmUpMs);
+  }
+
+  async observe(): Promise<Flow> {
+    const { bytes, seconds } = await this.#connect(this.pace.measureMs);
+    return { rate: (bytes * 8) / seconds / 1e6, frames: bytes / SEGMENT };
+  }
+
+  end(): Promise<void> {
+    return this.#end();
+  }
+
+  async #connect(ms: number): Promise<{ bytes: number; seconds: number }> {
+    // It takes whole seconds; what it makes of others is no end.
+    const report = await output('iperf3', '-c', FAR_ADDRESS, '-J', '-t', String(Math.ceil(ms / 1000)));
+    const { end } = JSON.parse(report) as { end: { sum_received: { bytes: number; seconds: number } } };
+    return end.sum_received;
+  }
+}
+
+const WARM_UP_PINGS = 500;
+const PINGS = 3000;
+
+/** One ICMP echo on its way at a time. */
+class Pings implements Traffic {
+  async begin(): Promise<void> {
+    await this.#ping(WARM_UP_PINGS);
+  }
+
+  async observe(): Promise<Flow> {
+    const average = await this.#ping(PINGS);
+    return { rate: 1000 / average, frames: PINGS };
+  }
+
+  end(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** The average, in milliseconds. */
+  async #ping(count: number): Promise<number> {
+    const text = await output('ping', '-A', '-q', '-c', String(count), FAR_ADDRESS);
+    const found = /(\d+) received.*= [\d.]+\/([\d.]+)\//s.exec(text);
+    if (Number(found?.[1]) !== count) throw new Error(`lost pings: ${text.trim()}`);
+    return Number(found?.[2]);
+  }
+}
+
+/** What flows in a scenario. */
+export function trafficFor(scenario: Scenario, network: Network, pace: Pace): Traffic {
+  const { kind, length, offered } = scenario;
+  const itself = () => Promise.resolve(() => Promise.resolve());
+  const generated = () => generate(NEAR, length, offered);
+  switch (kind) {
+    case 'tx':
+    case 'gso':
+      return new Counted(pace, () => frames(NEAR, 'received'), itself);
+    case 'rx':
+      return new Counted(pace, () => frames(NEAR, 'transmitted'), generated);
+    case 'forward':
+      return new Counted(pace, () => frames(FAR, 'received'), generated);
+    case 'tcp':
+      return new Tcp(pace, network);
+    case 'echo':
+      return new Pings();
+  }
+}

@@ -1,4 +1,4 @@
-import type { NativeDescriptor, NativeLinkCounters } from '../native.js';
+import type { NativeDescriptor, NativeLinkCounters } from '../sys/link.js';
 
 /** One queue of a backend: what one vhost descriptor's two vrings are bound to. */
 export interface BackendQueue {

@@ -6,7 +6,8 @@ import { VhostNet } from '../sys/vhost-net.js';
 import type { VringAddresses } from '../sys/vhost-net.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../uapi/vhost.js';
-import { UndoList, allOrNothing } from '../undo.js';
+import type { UndoList } from '../undo.js';
+import { allOrNothing } from '../undo.js';
 
 /** Where one vring lies, and from where on the device reads it. */
 export interface VringPlacement {

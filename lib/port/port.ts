@@ -23,7 +23,8 @@ import { VhostError } from '../errors.js';
 import { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
 import { VIRTIO_RING_F_EVENT_IDX, has } from '../uapi/virtio.js';
-import { UndoList, allOrNothing } from '../undo.js';
+import type { UndoList } from '../undo.js';
+import { allOrNothing } from '../undo.js';
 
 /** The events of a port. */
 export interface PortEvents {
@@ -299,11 +300,10 @@ export class Port extends EventEmitter<PortEvents> {
  * @throws {TypeError} or `RangeError`, naming the option that does not fit.
  */
 export function openPort(options: PortOptions): Promise<Port> {
-  try {
+  // What throws in here rejects.
+  return new Promise((resolve) => {
     const checked = checkPortOptions(options);
     checked.signal?.throwIfAborted();
-    return Promise.resolve(Port.open(checked));
-  } catch (error) {
-    return Promise.reject(error as Error);
-  }
+    resolve(Port.open(checked));
+  });
 }

@@ -120,7 +120,7 @@ export class TransmitPath {
   sendBatch(frames: readonly Uint8Array[]): number {
     if (!Array.isArray(frames)) throw misuse.type('frames', 'an array of Uint8Array', frames);
     let taken = 0;
-    for (const frame of frames) {
+    for (const frame of frames as readonly Uint8Array[]) {
       if (!this.send(frame, undefined)) break;
       taken++;
     }

@@ -86,7 +86,8 @@ export function copyHeader(to: NetHeader, from: Readonly<NetHeader>): void {
 
 /** Over how many buffers a received frame is spread; some kernels leave 0 where they mean 1. */
 export function bufferCount(words: Uint16Array, at: number): number {
-  return words[at + NUM_BUFFERS] || 1;
+  const count = words[at + NUM_BUFFERS];
+  return count === undefined || count === 0 ? 1 : count;
 }
 
 /**

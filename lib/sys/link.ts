@@ -3,6 +3,8 @@ import net from 'node:net';
 import { native } from '../native.js';
 import type { NativeDescriptor, NativeLink } from '../native.js';
 
+export type { NativeDescriptor, NativeLinkCounters } from '../native.js';
+
 /** An interface address with the length of its network's prefix. */
 export interface InterfaceAddress {
   readonly bytes: Uint8Array;

@@ -23,6 +23,7 @@ struct Registry {
 
 /// Never destroyed: finalizers of a Worker may still run while the process leaves main().
 Registry& TheRegistry() {
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): see Registry.
   static Registry* const registry = new Registry;
   return *registry;
 }
@@ -53,7 +54,7 @@ int Mapping::Allocate(const MappingOptions& options, std::shared_ptr<Mapping>* o
 
 int Mapping::FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out) {
   // statx, because a glibc before 2.33 has no fstat to link against.
-  struct statx status;
+  struct statx status = {};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &status) < 0) return errno;
   // A touch behind the end of the file is SIGBUS: the file must be long enough, and stay so.
   const int seals = ::fcntl(fd, F_GET_SEALS);

@@ -9,7 +9,7 @@ namespace vhost_net {
 namespace {
 
 struct Errand {
-  int netns;
+  int netns = -1;
   const std::function<int()>& open;
   int fd = -1;
   int error = 0;
@@ -32,7 +32,7 @@ int OpenInNetns(int netns, const std::function<int()>& open, UniqueFd* out) {
     errand.fd = open();
     errand.error = errand.fd < 0 ? errno : 0;
   } else {
-    pthread_t thread;
+    pthread_t thread = 0;
     const int refused = ::pthread_create(&thread, nullptr, Run, &errand);
     if (refused != 0) return refused;
     ::pthread_join(thread, nullptr);

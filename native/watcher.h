@@ -15,6 +15,8 @@ class Watcher : public Napi::ObjectWrap<Watcher> {
   /// new Watcher(eventfd, (count) => void)
   explicit Watcher(const Napi::CallbackInfo& info);
   ~Watcher() override;
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
 
  private:
   Napi::Value Ref(const Napi::CallbackInfo& info);

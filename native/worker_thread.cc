@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
+#include <cstring>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -40,8 +41,10 @@ std::set<pid_t> Named(const std::string& folder, Predicate fits) {
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(folder.c_str()), ::closedir);
   if (!directory) return found;
   while (const dirent* entry = ::readdir(directory.get())) {
-    const pid_t id = std::atoi(entry->d_name);
-    if (id > 0 && fits(ReadComm(folder + "/" + entry->d_name))) found.insert(id);
+    const char* name = entry->d_name;
+    pid_t id = 0;  // stays so for what is not a number, such as the folder itself
+    std::from_chars(name, name + std::strlen(name), id);
+    if (id > 0 && fits(ReadComm(folder + "/" + name))) found.insert(id);
   }
   return found;
 }

@@ -4,6 +4,13 @@
 #include <linux/virtio_net.h>
 #include <stddef.h>
 
+#ifndef VIRTIO_NET_F_HOST_USO  // Linux 6.2
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 static_assert(sizeof(struct virtio_net_hdr) == 10, "legacy header");
 static_assert(sizeof(struct virtio_net_hdr_mrg_rxbuf) == 12, "header with num_buffers");
 static_assert(offsetof(struct virtio_net_hdr_v1, hdr_len) == 2, "hdr_len");
@@ -37,6 +44,9 @@ const VhostNetConstant kVirtioNetConstants[] = {
     CONSTANT(VIRTIO_NET_F_GUEST_ANNOUNCE),
     CONSTANT(VIRTIO_NET_F_MQ),
     CONSTANT(VIRTIO_NET_F_CTRL_MAC_ADDR),
+    CONSTANT(VIRTIO_NET_F_GUEST_USO4),
+    CONSTANT(VIRTIO_NET_F_GUEST_USO6),
+    CONSTANT(VIRTIO_NET_F_HOST_USO),
     CONSTANT(VIRTIO_NET_HDR_F_NEEDS_CSUM),
     CONSTANT(VIRTIO_NET_HDR_F_DATA_VALID),
     CONSTANT(VIRTIO_NET_HDR_F_RSC_INFO),
@@ -44,6 +54,7 @@ const VhostNetConstant kVirtioNetConstants[] = {
     CONSTANT(VIRTIO_NET_HDR_GSO_TCPV4),
     CONSTANT(VIRTIO_NET_HDR_GSO_UDP),
     CONSTANT(VIRTIO_NET_HDR_GSO_TCPV6),
+    CONSTANT(VIRTIO_NET_HDR_GSO_UDP_L4),
     CONSTANT(VIRTIO_NET_HDR_GSO_ECN),
     {0, 0},
 };

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+
+import { native } from '#lib/native';
+import * as tun from '#lib/uapi/tun';
+import * as vhost from '#lib/uapi/vhost';
+import * as virtio from '#lib/uapi/virtio';
+import * as virtioNet from '#lib/uapi/virtio-net';
+
+/** What no header of the kernel's user-space API has. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  VHOST_NET_VQ_RX: 'an enum inside drivers/vhost/net.c',
+  VHOST_NET_VQ_TX: 'an enum inside drivers/vhost/net.c',
+};
+
+const headers = new Map(Object.entries(native.constants()));
+
+function numbers(room: object): [name: string, value: number][] {
+  return Object.entries(room).filter(([, value]) => typeof value === 'number');
+}
+
+for (const [file, room] of Object.entries({ tun, vhost, virtio, 'virtio-net': virtioNet })) {
+  describe(`lib/uapi/${file}.ts`, () => {
+    for (const [name, value] of numbers(room)) {
+      const where = ELSEWHERE[name];
+      if (where === undefined) {
+        it(`${name} is what the header says`, () => {
+          assert.equal(value, headers.get(name));
+        });
+      } else {
+        it(`${name} is in no header: ${where}`, () => {
+          assert.equal(headers.get(name), undefined);
+        });
+      }
+    }
+  });
+}
+
+describe('constants()', () => {
+  it('has no name that lib/uapi lacks', () => {
+    const ours = new Set([tun, vhost, virtio, virtioNet].flatMap(numbers).map(([name]) => name));
+    assert.deepEqual(
+      [...headers.keys()].filter((name) => !ours.has(name)),
+      [],
+    );
+  });
+});

@@ -109,7 +109,8 @@ export class Watchdog {
     const now = this.#see();
     const before = this.#before;
     this.#before = now;
-    if (!before || !now || now.base !== before.base || now.used !== before.used) {
+    const still = now?.base === before?.base && now?.used === before?.used;
+    if (!before || !now || !still) {
       this.#strikes = 0;
       return undefined;
     }

@@ -1,7 +1,9 @@
+import type { EventEmitter } from 'node:events';
+
 import type { SlotArea } from './arena.js';
 import type { Frame } from './frame.js';
 import { forwardHeader } from './offload.js';
-import type { Port } from './port.js';
+import type { PortEvents } from './port.js';
 import { ringBroken } from './receive-path.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
@@ -29,7 +31,7 @@ export class Reservation {
 
 /** What a transmit path works with. */
 export interface TransmitPathOptions {
-  readonly port: Port;
+  readonly port: EventEmitter<PortEvents>;
   readonly queue: DriverQueue;
   readonly slots: SlotArea;
   readonly events: VringEvents;
@@ -57,7 +59,7 @@ export class TransmitPath {
   /** Bytes of the longest frame. */
   readonly longest: number;
 
-  readonly #port: Port;
+  readonly #port: EventEmitter<PortEvents>;
   readonly #queue: DriverQueue;
   readonly #transmitter: Transmitter;
   readonly #events: VringEvents;

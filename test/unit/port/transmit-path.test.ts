@@ -5,7 +5,7 @@ import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
-import type { Port } from '#lib/port/port';
+import type { PortEvents } from '#lib/port/port';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import { splitLayout } from '#lib/ring/split-layout';
@@ -15,7 +15,7 @@ const SIZE = 8;
 const STRIDE = 64;
 
 describe('TransmitPath', () => {
-  let port: Port;
+  let port: EventEmitter<PortEvents>;
   let path: TransmitPath;
   let device: SoftDevice;
   let slots: SlotArea;
@@ -28,7 +28,7 @@ describe('TransmitPath', () => {
       { guestAddress: 0, hostAddress: 0n, buffer, byteLength: buffer.byteLength },
     ]);
     slots = new SlotArea(buffer, 0, SIZE, STRIDE, 0);
-    port = new EventEmitter() as Port;
+    port = new EventEmitter();
     device = new SoftDevice(ring, 0, SIZE, { eventIdx: true, memory });
     const [kick, call, err] = [new EventFd(), new EventFd(), new EventFd()];
     events.push(kick, call, err);

@@ -39,7 +39,9 @@ const reason = whyNot();
 if (reason !== undefined) {
   console.error(`vhost-net: compiling the addon, because ${reason}`);
   if (!compile()) {
-    console.error('vhost-net: compiling needs python3, make, a C++17 compiler and the headers of Linux');
+    console.error(
+      'vhost-net: compiling needs python3, make, a C++17 compiler and the headers of Linux',
+    );
     process.exitCode = 1;
   }
 }

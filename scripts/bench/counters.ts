@@ -56,5 +56,10 @@ export function frames(name: string, direction: keyof typeof COLUMNS): number {
   const lines = fs.readFileSync('/proc/net/dev', 'utf8').split('\n');
   const line = lines.find((text) => text.trimStart().startsWith(`${name}:`));
   if (line === undefined) throw new Error(`no interface ${name}`);
-  return Number(line.slice(line.indexOf(':') + 1).trim().split(/\s+/)[COLUMNS[direction]]);
+  return Number(
+    line
+      .slice(line.indexOf(':') + 1)
+      .trim()
+      .split(/\s+/)[COLUMNS[direction]],
+  );
 }

@@ -5,7 +5,12 @@ import { isMissing } from './results.js';
 import type { Results } from './results.js';
 
 /** Those whose instructions are kept: the package's, and what they would be in C. */
-export const COUNTED_SIDES = ['vhost-net', 'vhost-net-inplace', 'c-ring', 'c-ring-inplace'] as const;
+export const COUNTED_SIDES = [
+  'vhost-net',
+  'vhost-net-inplace',
+  'c-ring',
+  'c-ring-inplace',
+] as const;
 
 const FILE = path.join(__dirname, '../../../scripts/bench/instructions.json');
 

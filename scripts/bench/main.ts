@@ -45,7 +45,13 @@ function command(options: Options, folder: string, file: string): string[] {
   const { rounds, scenarios, sides, icount, kernel } = options;
   const plan: Plan = { file, rounds, scenarios, sides, pace: icount ? COUNTED_TIME : REAL_TIME };
   const node = [process.execPath, ...(icount ? REPEATABLE : [])];
-  const measure = ['unshare', '-n', ...node, path.join(__dirname, 'measure.js'), JSON.stringify(plan)];
+  const measure = [
+    'unshare',
+    '-n',
+    ...node,
+    path.join(__dirname, 'measure.js'),
+    JSON.stringify(plan),
+  ];
   if (!icount && kernel === undefined && hasDevice()) return measure;
   const lab = [path.join(ROOT, 'scripts/lab'), '--kernel', kernel ?? '6.12'];
   lab.push('--timeout', labTimeout(options), '--out', folder);

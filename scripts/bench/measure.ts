@@ -63,7 +63,9 @@ async function runEntry(
   try {
     const run = await runSide(entry.side, scenario, pace);
     entry.runs.push(run);
-    process.stderr.write(`${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`);
+    process.stderr.write(
+      `${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`,
+    );
   } catch (error) {
     entry.failure = (error as Error).message;
     process.stderr.write(`${what}: ${entry.failure}\n`);

@@ -68,7 +68,9 @@ export class Network {
   remove(): void {
     // Interfaces go with their namespace; those that are still here go by name.
     if (this.#isFarApart) ip('netns', 'del', this.#farNamespace);
-    const left = [NEAR, FAR, 'bridge0'].filter((name) => fs.existsSync(`/proc/sys/net/ipv4/conf/${name}`));
+    const left = [NEAR, FAR, 'bridge0'].filter((name) =>
+      fs.existsSync(`/proc/sys/net/ipv4/conf/${name}`),
+    );
     for (const name of left) ip('link', 'del', name);
   }
 }

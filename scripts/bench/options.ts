@@ -42,7 +42,8 @@ function checkNames(what: string, names: readonly string[], known: readonly stri
 }
 
 function wholeNumber(option: string, text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new Error(`${option} takes a whole number from 1 on, not ${text}`);
+  if (!/^[1-9]\d*$/.test(text))
+    throw new Error(`${option} takes a whole number from 1 on, not ${text}`);
   return Number(text);
 }
 

@@ -67,7 +67,16 @@ function row([name, side]: Measured, scenario: ScenarioResult): string {
 }
 
 function table(scenario: ScenarioResult): string {
-  const names = ['side', 'median', 'min', 'max', 'app ns', 'worker ns', `${REFERENCE} / side`, 'A/A'];
+  const names = [
+    'side',
+    'median',
+    'min',
+    'max',
+    'app ns',
+    'worker ns',
+    `${REFERENCE} / side`,
+    'A/A',
+  ];
   const head = names.map((name) => `<th>${name}</th>`).join('');
   const rows = measured(scenario).map((side) => row(side, scenario));
   return `<table><tr>${head}</tr>${rows.join('\n')}</table>`;

@@ -4,7 +4,16 @@ import { REFERENCE } from './scenarios.js';
 
 type Row = readonly string[];
 
-const HEAD: Row = ['side', 'median', 'min', 'max', 'app ns', 'worker ns', `${REFERENCE} / side`, 'A/A'];
+const HEAD: Row = [
+  'side',
+  'median',
+  'min',
+  'max',
+  'app ns',
+  'worker ns',
+  `${REFERENCE} / side`,
+  'A/A',
+];
 
 function whole(value: number): string {
   return Math.round(value).toLocaleString('en');
@@ -18,7 +27,9 @@ function row(name: string, side: SideResult, scenario: ScenarioResult): Row {
 }
 
 function table(rows: readonly Row[]): string {
-  const widths = HEAD.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
+  const widths = HEAD.map((_, column) =>
+    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
+  );
   const pad = (cell: string, column: number) =>
     column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0);
   return rows.map((cells) => `  ${cells.map(pad).join('  ')}`.trimEnd()).join('\n');

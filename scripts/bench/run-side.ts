@@ -30,7 +30,9 @@ class Program {
   #output = '';
 
   constructor(command: readonly string[]) {
-    this.#child = spawn('taskset', ['-c', DRIVER_CPU, ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn('taskset', ['-c', DRIVER_CPU, ...command], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 
   async untilReady(sign: RegExp): Promise<void> {

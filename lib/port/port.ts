@@ -103,6 +103,7 @@ export class Port extends EventEmitter<PortEvents> {
       events: this.#pair.transmit,
       limits: transmitLimits(this.#features, mtu),
       onFault,
+      connect: (other) => this.#recovery.borrow(other),
     });
     this.#recovery = this.#recoveryOf(arena, options.repair);
     this.#recovery.start();
@@ -149,7 +150,9 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   /**
-   * Sends a frame that another port received, with what its header says is still unfinished.
+   * Sends a frame that this or another port of this thread received, with what its header says is
+   * still unfinished. It is not copied: the device reads it where it lies, and its slots go back to
+   * its receive ring when it has. Do not write to it afterwards.
    *
    * @returns False: the ring is full.
    */
@@ -243,6 +246,7 @@ export class Port extends EventEmitter<PortEvents> {
       this.#transmit.close();
     } finally {
       this.#down.unwind();
+      this.#transmit.returnLoans();
     }
     this.emit('close');
     return Promise.resolve();

@@ -34,6 +34,7 @@ export class ReceivePath {
   readonly #batch = new ReceiveBatch();
   readonly #counters = newRingCounters();
   readonly #onFault: (fault: Fault) => void;
+  #publishScheduled = false;
   #lost = 0;
   #paused = false;
   #closed = false;
@@ -46,7 +47,7 @@ export class ReceivePath {
     this.#events = options.events;
     this.#onFault = options.onFault;
     this.#receiver = new Receiver(options.queue, options.slots, options.poison, () => {
-      this.#publish();
+      this.#publishLater();
     });
   }
 
@@ -208,6 +209,16 @@ export class ReceivePath {
         this.#publish();
       }
     }
+  }
+
+  /** Frames come back many at a time. */
+  #publishLater(): void {
+    if (this.#publishScheduled) return;
+    this.#publishScheduled = true;
+    queueMicrotask(() => {
+      this.#publishScheduled = false;
+      this.#publish();
+    });
   }
 
   #publish(): void {

@@ -127,7 +127,7 @@ export class Receiver {
   }
 
   #heldSlots(): Set<number> {
-    const kept = this.#frames.filter((frame) => frame.held);
+    const kept = this.#frames.filter((frame) => frame.busy);
     return new Set(kept.flatMap((one) => [one.slot, ...one.extraSlots.slice(0, one.extraCount)]));
   }
 

@@ -1,4 +1,4 @@
-import type { Arena } from './arena.js';
+import type { Arena, Borrower } from './arena.js';
 import type { ReceivePath } from './receive-path.js';
 import type { TransmitPath } from './transmit-path.js';
 import type { Backend } from '../backend/backend.js';
@@ -6,6 +6,7 @@ import type { QueuePair } from '../dataplane/queue-pair.js';
 import { Watchdog } from '../dataplane/repair.js';
 import type { Fault, FaultCause, FaultyRing } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
 
 /** What went wrong with a port, and what became of its frames. */
 export interface RepairReport {
@@ -41,13 +42,15 @@ const MOST = 5;
 const WITHIN = 10_000;
 
 /** Starts the rings of a port, and starts them again when something has stopped them. */
-export class Recovery {
+export class Recovery implements Borrower {
   readonly #options: RecoveryOptions;
   readonly #watchdog: Watchdog;
   #recent: number[] = [];
   #repairs = 0;
   #pending: NodeJS.Immediate | undefined;
   #over = false;
+  /** Other ports' memory that the device may read. */
+  readonly #borrowed = new Set<Arena>();
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
@@ -89,8 +92,39 @@ export class Recovery {
     });
   }
 
-  /** No more looks, no more repairs. */
+  /** Lets the device read another port's memory; false when there is no more room in its table. */
+  borrow(arena: Arena): boolean {
+    if (arena === this.#options.arena) return true;
+    try {
+      this.#options.pair.replaceMemory([...this.#memories(), arena.memory]);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'E2BIG') return false;
+      throw error;
+    }
+    this.#borrowed.add(arena);
+    arena.lendTo(this);
+    return true;
+  }
+
+  /** Frames of that port which are still on their way are lost, and counted. */
+  evict(arena: Arena): void {
+    const { pair, transmit } = this.#options;
+    this.#borrowed.delete(arena);
+    arena.takeBackFrom(this);
+    const out = transmit.stopLending(arena);
+    if (!pair.running) return;
+    if (!out) {
+      pair.replaceMemory(this.#memories());
+      return;
+    }
+    const bases = this.#stop();
+    const { base } = transmit.recover(bases.transmit, true);
+    this.#goOn(this.#options.receive.recover(bases.receive, false), base);
+  }
+
+  /** No more looks, no more repairs; other ports' memory is theirs again. */
   close(): void {
+    for (const arena of this.#borrowed) arena.takeBackFrom(this);
     this.#over = true;
     this.#watchdog.stop();
     clearImmediate(this.#pending);
@@ -127,24 +161,38 @@ export class Recovery {
 
   /** Backend off, account, rings anew where they must be, backend on. */
   #repair(fault: Fault): RepairReport {
-    const { pair, backend, receive, transmit } = this.#options;
+    const { backend, receive, transmit } = this.#options;
     const began = performance.now();
-    pair.stop();
-    const bases = pair.bases();
+    const bases = this.#stop();
     const faulty = (ring: FaultyRing) => fault.ring === ring || fault.ring === 'both';
     const sent = transmit.recover(bases.transmit, faulty('transmit'));
     const receiveBase = receive.recover(bases.receive, faulty('receive'));
-    const { cause, ring, message } = fault;
-    const report = { cause, ring, message, unsent: sent.unsent, unknown: sent.unknown };
     // A handler may have closed the port.
-    if (this.#over) return { ...report, milliseconds: performance.now() - began };
-    if (backend.lost()) backend.reopen();
-    this.#startPair(receiveBase, sent.base);
-    this.#repairs++;
+    if (!this.#over) {
+      if (backend.lost()) backend.reopen();
+      this.#goOn(receiveBase, sent.base);
+      this.#repairs++;
+    }
+    const { cause, ring, message } = fault;
+    const { unsent, unknown } = sent;
+    return { cause, ring, message, unsent, unknown, milliseconds: performance.now() - began };
+  }
+
+  /** The avail indices from which the device would have read on. */
+  #stop(): { receive: number; transmit: number } {
+    this.#options.pair.stop();
+    return this.#options.pair.bases();
+  }
+
+  #goOn(receiveBase: number, transmitBase: number): void {
+    this.#startPair(receiveBase, transmitBase);
     this.#watchdog.start();
-    receive.resumed();
-    transmit.resumed();
-    return { ...report, milliseconds: performance.now() - began };
+    this.#options.receive.resumed();
+    this.#options.transmit.resumed();
+  }
+
+  #memories(): GuestMemory[] {
+    return [this.#options.arena, ...this.#borrowed].map((arena) => arena.memory);
   }
 
   #startPair(receiveBase: number, transmitBase: number): void {
@@ -152,7 +200,7 @@ export class Recovery {
     const [queue] = backend.queues;
     if (!queue) throw new VhostError('ERR_VHOST_STATE', 'the backend has no queue');
     pair.start({
-      memory: arena.memory,
+      memories: this.#memories(),
       features,
       receive: arena.placement(arena.receive, receiveBase),
       transmit: arena.placement(arena.transmit, transmitBase),

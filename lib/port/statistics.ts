@@ -21,7 +21,7 @@ export interface RingCounters {
 export interface ReceiveStatistics extends RingCounters {
   /** Frames that had come when a repair began, and that nobody listened for. */
   lost: number;
-  /** Frames that the caller holds now. */
+  /** Frames that the caller holds now, or that go out through a port where they lie. */
   held: number;
 }
 

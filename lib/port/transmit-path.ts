@@ -1,7 +1,8 @@
 import type { EventEmitter } from 'node:events';
 
-import type { SlotArea } from './arena.js';
+import type { Arena, SlotArea } from './arena.js';
 import type { Frame } from './frame.js';
+import { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
 import type { PortEvents } from './port.js';
 import { ringBroken } from './receive-path.js';
@@ -37,6 +38,8 @@ export interface TransmitPathOptions {
   readonly events: VringEvents;
   readonly limits: TransmitLimits;
   readonly onFault: (fault: Fault) => void;
+  /** Makes another port's memory known to the device; false when it can't be. */
+  readonly connect: (arena: Arena) => boolean;
 }
 
 /** How a ring goes on after the device had let go of it. */
@@ -71,6 +74,8 @@ export class TransmitPath {
   /** Per slot, 1 when it is a reservation's. */
   readonly #reserved: Uint8Array;
   readonly #onFault: (fault: Fault) => void;
+  readonly #loans: Loans;
+  #armed = false;
   #full = 0;
   #lost = 0;
   #staged = 0;
@@ -86,10 +91,9 @@ export class TransmitPath {
     this.#onFault = options.onFault;
     this.#reserved = new Uint8Array(options.queue.size);
     this.longest = Math.min(options.limits.longest, capacity(options.slots));
-    this.#transmitter = new Transmitter(options.queue, options.slots, {
-      ...options.limits,
-      longest: this.longest,
-    });
+    this.#loans = new Loans(options.queue, options.slots, options.connect);
+    const limits = { ...options.limits, longest: this.longest };
+    this.#transmitter = new Transmitter(options.queue, options.slots, limits, this.#loans);
   }
 
   /** Begins to listen to the worker. */
@@ -114,7 +118,21 @@ export class TransmitPath {
     return true;
   }
 
+  /** From where it was received, when the device can reach that; else from a copy. */
   forward(frame: Frame): boolean {
+    if (this.#closed) throw closed();
+    if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
+    const { length } = frame;
+    if (this.#loans.pressing) this.#transmitter.reclaim();
+    if (!this.#transmitter.putReceived(frame)) {
+      const room = this.#transmitter.reclaim() > 0;
+      if (!room || !this.#transmitter.putReceived(frame)) return this.#refuse();
+    }
+    this.#counted(length);
+    return true;
+  }
+
+  #forwardCopy(frame: Frame): boolean {
     const header = forwardHeader(frame.header);
     return frame.contiguous ? this.send(frame.bytes, header) : this.#sendPieces(frame, header);
   }
@@ -164,6 +182,7 @@ export class TransmitPath {
     } else {
       this.#counters.kicksSuppressed++;
     }
+    if (this.#loans.pressing && !this.#armed) this.#arm();
   }
 
   drained(): Promise<void> {
@@ -207,9 +226,20 @@ export class TransmitPath {
     this.#completed();
   }
 
+  /** Whether something of this arena is still out; it will not be lent from again. */
+  stopLending(arena: Arena): boolean {
+    this.#loans.forget(arena);
+    return this.#loans.has(arena);
+  }
+
   close(): void {
     this.#closed = true;
     this.#settle(closed());
+  }
+
+  /** The device is gone: other ports' frames go back to them. */
+  returnLoans(): void {
+    this.#loans.returnAll();
   }
 
   statistics(): TransmitStatistics {
@@ -283,7 +313,9 @@ export class TransmitPath {
   /** Asks for a call when three quarters are used (there is room worth waking for), or all. */
   #arm(): void {
     const inFlight = this.#queue.inFlight;
-    const after = this.#needDrain ? Math.max(1, (inFlight * 3) >> 2) : inFlight;
+    const early = this.#needDrain || this.#loans.pressing;
+    const after = early ? Math.max(1, (inFlight * 3) >> 2) : inFlight;
+    this.#armed = true;
     this.#events.call.ref();
     // They may be used already, and then no call comes: signal it to ourselves.
     if (this.#queue.armCalls(after)) this.#events.call.signal();
@@ -303,7 +335,7 @@ export class TransmitPath {
       this.#port.emit('drain');
     }
     if (this.#closed) return;
-    if (this.#needDrain || this.#waiters.length > 0) this.#arm();
+    if (this.#needDrain || this.#waiters.length > 0 || this.#loans.pressing) this.#arm();
     else this.#rest();
   }
 
@@ -318,6 +350,7 @@ export class TransmitPath {
   }
 
   #rest(): void {
+    this.#armed = false;
     this.#queue.disarmCalls();
     this.#events.call.unref();
   }

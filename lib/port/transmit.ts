@@ -1,5 +1,8 @@
 import { HEADER_AT, HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
+import type { Frame } from './frame.js';
+import type { Loans } from './loans.js';
+import { forwardHeader } from './offload.js';
 import { misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
@@ -8,6 +11,7 @@ import {
   clearHeader,
   copyHeader,
   headerFault,
+  readHeader,
   writeHeader,
 } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
@@ -30,13 +34,17 @@ export interface TransmitLimits {
  * to wake is the port's business.
  */
 export class Transmitter {
+  /** Frames that go out from where they were received. */
+  readonly loans: Loans;
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
   readonly #limits: TransmitLimits;
   /** The header in hand: one for all frames. */
   readonly #header: NetHeader = { ...PLAIN_HEADER };
+  readonly #received: NetHeader = { ...PLAIN_HEADER };
 
-  constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits) {
+  constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits, loans: Loans) {
+    this.loans = loans;
     this.#queue = queue;
     this.#slots = slots;
     this.#limits = limits;
@@ -51,6 +59,7 @@ export class Transmitter {
   restart(reserved: Readonly<Uint8Array>): void {
     this.#queue.reset();
     this.#describe();
+    this.loans.returnAll();
     for (let i = 0; i < this.#slots.count; i++) {
       const slot = this.#queue.acquire();
       if (reserved[slot] !== 1) this.#queue.cancel(slot);
@@ -82,7 +91,11 @@ export class Transmitter {
   reclaim(): number {
     const queue = this.#queue;
     const count = queue.poll();
-    for (let i = 0; i < count; i++) queue.release(queue.take());
+    for (let i = 0; i < count; i++) {
+      const head = queue.take();
+      if (this.loans.count > 0) this.loans.settle(head);
+      queue.release(head);
+    }
     return count;
   }
 
@@ -179,6 +192,24 @@ export class Transmitter {
     // A restart of the ring in between has forgotten how long it is.
     this.#queue.setLength(slot, HEADER_SIZE + length);
     this.offer(slot, header);
+  }
+
+  /**
+   * Offers a received frame where it lies. What only a receiver is told of its header is taken off.
+   *
+   * @returns False: too few descriptors were free, nothing was taken.
+   * @throws {RangeError} The length or the header does not fit.
+   */
+  putReceived(frame: Frame): boolean {
+    const { area, headerAt: at } = frame;
+    readHeader(area.words16, at, this.#received);
+    const header = forwardHeader(this.#received);
+    this.accept(frame.length, header);
+    const head = this.loans.lend(frame);
+    if (head < 0) return false;
+    writeHeader(area.words16, at, header);
+    this.#queue.offer(head);
+    return true;
   }
 
   /** Slots one behind the other; they are freed together with the first. */

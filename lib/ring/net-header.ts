@@ -39,17 +39,20 @@ export const PLAIN_HEADER: Readonly<NetHeader> = Object.freeze({
 // num_buffers.
 const NUM_BUFFERS = 5;
 
-/** Reads the header that begins at 16-bit word `at`. */
-export function readHeader(words: Uint16Array, at: number): NetHeader {
+/** Reads the header that begins at 16-bit word `at`, into `header` when there is one to use again. */
+export function readHeader(
+  words: Uint16Array,
+  at: number,
+  header: NetHeader = { ...PLAIN_HEADER },
+): NetHeader {
   const first = words[at] ?? 0;
-  return {
-    flags: first & 0xff,
-    gsoType: first >> 8,
-    hdrLen: words[at + 1] ?? 0,
-    gsoSize: words[at + 2] ?? 0,
-    csumStart: words[at + 3] ?? 0,
-    csumOffset: words[at + 4] ?? 0,
-  };
+  header.flags = first & 0xff;
+  header.gsoType = first >> 8;
+  header.hdrLen = words[at + 1] ?? 0;
+  header.gsoSize = words[at + 2] ?? 0;
+  header.csumStart = words[at + 3] ?? 0;
+  header.csumOffset = words[at + 4] ?? 0;
+  return header;
 }
 
 /** Writes a header at 16-bit word `at`; the count of buffers becomes 0, as a driver must have it. */

@@ -39,6 +39,7 @@ describe('TransmitPath', () => {
       events: { kick, call, err } as never,
       limits: { longest: SIZE * STRIDE, checksums: false, gsoTypes: 0 },
       onFault: (fault) => assert.fail(fault.message),
+      connect: () => false,
     });
     path.start();
   });

@@ -1,0 +1,109 @@
+import { HEADER_SIZE } from './arena.js';
+import type { Arena, SlotArea } from './arena.js';
+import type { Frame } from './frame.js';
+import type { DriverQueue } from '../ring/driver-queue.js';
+
+/**
+ * Frames that are sent from where they were received: the descriptors of a transmit ring name another
+ * port's slots for as long as the device reads them. Which of them are out is known here.
+ */
+export class Loans {
+  /** Frames that are out. */
+  count = 0;
+  /** The slots that they span. */
+  #slotsOut = 0;
+  /** A quarter of the smallest ring that lends: beyond, it may run out of slots to receive in. */
+  #limit = Infinity;
+
+  readonly #queue: DriverQueue;
+  readonly #slots: SlotArea;
+  readonly #connect: (arena: Arena) => boolean;
+  /** Per head, the frame that goes out from there. */
+  readonly #frames: (Frame | undefined)[];
+  /** Whether the device can reach an area's slots. */
+  readonly #reach = new Map<SlotArea, boolean>();
+
+  /** @param connect  Makes another port's memory known to the device; false when it can't be. */
+  constructor(queue: DriverQueue, slots: SlotArea, connect: (arena: Arena) => boolean) {
+    this.#queue = queue;
+    this.#slots = slots;
+    this.#connect = connect;
+    this.#frames = new Array<Frame | undefined>(queue.size).fill(undefined);
+  }
+
+  /** Whether the device can read this frame where it lies. Asks once for each area. */
+  reaches(frame: Frame): boolean {
+    const { area } = frame;
+    let reach = this.#reach.get(area);
+    if (reach === undefined) {
+      reach = area.arena !== undefined && this.#connect(area.arena);
+      this.#reach.set(area, reach);
+      if (reach) this.#limit = Math.min(this.#limit, area.count >> 2);
+    }
+    // Of a port that was closed nothing is left to read.
+    return reach && frame.first.length > 0;
+  }
+
+  /** Whether so many slots are out that they should come back soon. */
+  get pressing(): boolean {
+    return this.#slotsOut >= this.#limit;
+  }
+
+  /** Describes a frame where it lies; the head, or -1 when too few descriptors are free. */
+  lend(frame: Frame): number {
+    const queue = this.#queue;
+    if (queue.free <= frame.extraCount) return -1;
+    const { area } = frame;
+    const head = queue.acquire();
+    queue.setDescriptor(head, area.address(frame.slot), HEADER_SIZE + frame.firstLength, 0);
+    let before = head;
+    for (let i = 0; i < frame.extraCount; i++) {
+      const id = queue.acquire();
+      const address = area.address(frame.extraSlots[i] ?? 0);
+      queue.setDescriptor(id, address, frame.extraLengths[i] ?? 0, 0);
+      queue.chain(before, id);
+      before = id;
+    }
+    this.#frames[head] = frame;
+    this.count++;
+    this.#slotsOut += 1 + frame.extraCount;
+    frame.lend();
+    return head;
+  }
+
+  /** The device has read the chain with this head: a frame goes back to the port it came from. */
+  settle(head: number): void {
+    const frame = this.#frames[head];
+    if (!frame) return;
+    this.#frames[head] = undefined;
+    this.count--;
+    this.#slotsOut -= 1 + frame.extraCount;
+    // The descriptors name their own slots again.
+    for (let id = head; id >= 0; id = this.#queue.next(id)) {
+      this.#queue.setDescriptor(id, this.#slots.address(id), HEADER_SIZE, 0);
+    }
+    frame.takeBack();
+  }
+
+  /** The device has let go of the ring, and every descriptor is described anew. */
+  returnAll(): void {
+    if (this.count === 0) return;
+    const out = this.#frames.filter((frame) => frame !== undefined);
+    this.#frames.fill(undefined);
+    this.count = 0;
+    this.#slotsOut = 0;
+    for (const frame of out) frame.takeBack();
+  }
+
+  /** Whether something of this arena is out. */
+  has(arena: Arena): boolean {
+    return this.count > 0 && this.#frames.some((frame) => frame?.area.arena === arena);
+  }
+
+  /** The device can't reach this arena any more. */
+  forget(arena: Arena): void {
+    for (const area of this.#reach.keys()) {
+      if (area.arena === arena) this.#reach.delete(area);
+    }
+  }
+}

@@ -76,11 +76,16 @@ Napi::Value GetFeatures(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), features);
 }
 
-/// vhostSetFeatures(vhost, features: bigint)
+/// vhostSetFeatures(vhost, features: bigint). Without the log of dirty pages: no request of this
+/// addon says where it lies, so the worker would set its bits at addresses counted from 0, which
+/// descriptors and memory table choose.
 Napi::Value SetFeatures(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.File(0, "vhost");
   uint64_t features = arguments.Big(1, "features");
+  if ((features >> VHOST_F_LOG_ALL & 1) != 0) {
+    arguments.FailRange("features", "without VHOST_F_LOG_ALL");
+  }
   if (!arguments.ok()) return info.Env().Undefined();
   const int error = VhostIoctl(file->fd.get(), VHOST_SET_FEATURES, features);
   return Finish(info.Env(), error, "VHOST_SET_FEATURES");
@@ -172,13 +177,14 @@ Napi::Value GetVringBase(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), base);
 }
 
-/// vhostSetVringAddr(vhost, index, flags, desc, used, avail, log)
+/// vhostSetVringAddr(vhost, index, flags, desc, used, avail, log). The only flag there is asks for
+/// a log.
 Napi::Value SetVringAddr(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.File(0, "vhost");
   const uint32_t index = arguments.Unsigned(1, "index");
   vhost_vring_addr parts = {index,
-                            arguments.Unsigned(2, "flags"),
+                            arguments.Unsigned(2, "flags", 0),
                             arguments.Big(3, "desc"),
                             arguments.Big(4, "used"),
                             arguments.Big(5, "avail"),

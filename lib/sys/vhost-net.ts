@@ -87,6 +87,7 @@ export class VhostNet {
    * header before each frame is: 12 bytes with `VIRTIO_F_VERSION_1` or `VIRTIO_NET_F_MRG_RXBUF`, else 10.
    *
    * @throws {VhostSystemError} `ENOTSUP`: a bit that {@link getFeatures} does not have.
+   * @throws {RangeError} `VHOST_F_LOG_ALL`: there is no log of dirty pages here.
    */
   setFeatures(features: bigint): void {
     native.vhostSetFeatures(this.#descriptor, features);

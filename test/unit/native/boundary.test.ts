@@ -65,6 +65,18 @@ describe('the native boundary', function () {
     assert.match(lines[3] ?? '', /^ENOTSOCK/);
   });
 
+  it('never has the kernel keep a log of dirty pages, which would lie at an address of its making', () => {
+    const text = run(`
+      const other = native.descriptorOpen('/dev/null', true);
+      const parts = [0n, 0n, 0n, 0n];
+      console.log(fails(() => native.vhostSetFeatures(other, 1n << 26n)));
+      console.log(fails(() => native.vhostSetVringAddr(other, 0, 1, ...parts)));`);
+    assert.deepEqual(text.split('\n'), [
+      'features must be without VHOST_F_LOG_ALL',
+      'flags must be an integer in 0..0',
+    ]);
+  });
+
   it('does not wait for the other end of a FIFO', () => {
     const fifo = path.join(temporaryFolder(), 'fifo');
     execFileSync('mkfifo', [fifo]);

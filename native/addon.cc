@@ -1,6 +1,7 @@
 #include "addon.h"
 
 #include <cmath>
+#include <iterator>
 
 #include "descriptor.h"
 
@@ -15,11 +16,15 @@ Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std
   }
   const Napi::Value text =
       path.empty() ? env.Undefined() : Napi::String::New(env, path).As<Napi::Value>();
-  const Napi::Value made = data->make_system_error.Value().Call(
-      {Napi::Number::New(env, error), Napi::String::New(env, syscall),
-       Napi::String::New(env, request), text});
-  // Raw: the factory's own exception is pending already, and what it made is thrown as it is.
-  if (!env.IsExceptionPending()) napi_throw(env, made);
+  const napi_value arguments[] = {Napi::Number::New(env, error), Napi::String::New(env, syscall),
+                                  Napi::String::New(env, request), text};
+  // Raw: an exception of the factory's own stays pending as it is, and what it made is thrown as it
+  // is.
+  napi_value made = nullptr;
+  const napi_status called =
+      napi_call_function(env, env.Undefined(), data->make_system_error.Value(),
+                         std::size(arguments), arguments, &made);
+  if (called == napi_ok) napi_throw(env, made);
   return env.Undefined();
 }
 
@@ -142,11 +147,18 @@ int Arguments::OptionalFd(size_t index, const char* name) {
 
 namespace {
 
+/// configure(makeSystemError), once: whoever could exchange the factory later could have us throw
+/// what is no error at all, and the re-throwing of such from a constructor ends the process.
 Napi::Value Configure(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const Napi::Function factory = arguments.Function(0, "makeSystemError");
   if (!arguments.ok()) return info.Env().Undefined();
-  info.Env().GetInstanceData<AddonData>()->make_system_error = Napi::Persistent(factory);
+  AddonData* data = info.Env().GetInstanceData<AddonData>();
+  if (!data->make_system_error.IsEmpty()) {
+    Napi::Error::New(info.Env(), "configure() was called already").ThrowAsJavaScriptException();
+    return info.Env().Undefined();
+  }
+  data->make_system_error = Napi::Persistent(factory);
   return info.Env().Undefined();
 }
 

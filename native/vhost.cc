@@ -91,12 +91,20 @@ Napi::Value SetFeatures(const Napi::CallbackInfo& info) {
   return Finish(info.Env(), error, "VHOST_SET_FEATURES");
 }
 
+/// An element, empty when an accessor threw. Raw, because the exception may be anything, and must
+/// stay pending untouched.
+Napi::Value Element(const Napi::Array& array, uint32_t index) {
+  napi_value element = nullptr;
+  if (napi_get_element(array.Env(), array, index, &element) != napi_ok) return Napi::Value();
+  return Napi::Value(array.Env(), element);
+}
+
 /// One row of the table: [guestAddress, byteLength, hostAddress], all bigint.
 bool ReadRegion(const Napi::Value& value, vhost_memory_region* region) {
   if (!value.IsArray() || value.As<Napi::Array>().Length() != 3) return false;
   uint64_t numbers[3];
   for (uint32_t i = 0; i < 3; i++) {
-    const Napi::Value number = value.As<Napi::Array>()[i];
+    const Napi::Value number = Element(value.As<Napi::Array>(), i);
     bool lossless = false;
     if (number.IsBigInt()) numbers[i] = number.As<Napi::BigInt>().Uint64Value(&lossless);
     if (!lossless) return false;
@@ -120,7 +128,7 @@ Napi::Value SetMemTable(const Napi::CallbackInfo& info) {
   std::vector<std::shared_ptr<Mapping>> keep;
   for (uint32_t i = 0; arguments.ok() && i < count; i++) {
     vhost_memory_region* region = table->regions + i;
-    if (!ReadRegion(rows[i], region)) {
+    if (!ReadRegion(Element(rows, i), region)) {
       arguments.FailType("regions", "rows of [guestAddress, byteLength, hostAddress] as bigint");
     } else if (!MayPass(region->userspace_addr, region->memory_size, &keep)) {
       arguments.FailRange("regions", "inside pages of this package");

@@ -33,6 +33,24 @@ describe('the native boundary', function () {
     assert.equal(text, 'an element');
   });
 
+  it('passes on an exception that is not an error, and throws when it is looked at', () => {
+    const text = run(`
+      const fail = () => { throw 'looked at' };
+      const thrown = new Proxy({}, { get: fail, has: fail, getPrototypeOf: fail });
+      const rows = Object.defineProperty([], 0, { get() { throw thrown } });
+      try {
+        native.vhostSetMemTable(native.eventfdCreate(), rows);
+      } catch (error) {
+        console.log(error === thrown);
+      }`);
+    assert.equal(text, 'true');
+  });
+
+  it('lets nobody exchange the function that makes its errors', () => {
+    const text = run(`console.log(fails(() => native.configure(() => 1)));`);
+    assert.equal(text, 'configure() was called already');
+  });
+
   it("takes no other class's object for its own, nor one that has it as a prototype", () => {
     const text = run(`
       const pages = new native.Pages(4096, false, false);

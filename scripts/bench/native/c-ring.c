@@ -49,8 +49,10 @@ static void transmit(struct ring* ring, const struct task* task) {
     const uint16_t id = ring_acquire(ring);
     uint8_t* payload = slot_payload(ring, id);
     ring->desc[id].len = kHeaderSize + task->length;
-    if (task->copying) memcpy(payload, frame, task->length);
-    else memcpy(payload + kCounterAt, &counter, sizeof counter);
+    if (task->copying)
+      memcpy(payload, frame, task->length);
+    else
+      memcpy(payload + kCounterAt, &counter, sizeof counter);
     counter++;
     memset(payload - kHeaderSize, 0, kHeaderSize);
     offer(ring, id, &staged);
@@ -79,7 +81,8 @@ static void transmit_gso(struct ring* ring, const struct task* task) {
   fill_gso_header(bytes);
   fill_frame(bytes + kHeaderSize, task->length);
   ready();
-  for (uint16_t staged = 0;;) offer(ring, put_chain(ring, bytes, kHeaderSize + task->length), &staged);
+  for (uint16_t staged = 0;;)
+    offer(ring, put_chain(ring, bytes, kHeaderSize + task->length), &staged);
 }
 
 static void post_all(struct ring* ring) {
@@ -88,7 +91,8 @@ static void post_all(struct ring* ring) {
 }
 
 /// What is to be done with the buffers of one received frame, before they are posted again.
-typedef void handler(const struct ring* from, const struct vring_used_elem* buffers, int count, void* argument);
+typedef void handler(const struct ring* from, const struct vring_used_elem* buffers, int count,
+                     void* argument);
 
 static int buffer_count(const struct ring* ring, uint16_t head) {
   const uint8_t* buffer = slot_buffer(ring, head);
@@ -123,13 +127,15 @@ static void wait_for_any(struct port* ports, int count) {
   for (int i = 0; i < count; i++) eventfd_read(ports[i].receive.call, &value);
 }
 
-static void count_frame(const struct ring* from, const struct vring_used_elem* buffers, int count, void* argument) {
+static void count_frame(const struct ring* from, const struct vring_used_elem* buffers, int count,
+                        void* argument) {
   (void)from;
   for (int i = 0; i < count; i++) *(volatile uint64_t*)argument += buffers[i].len;
 }
 
 /// Copies a frame as it is, slot by slot. Without room it is lost, as in any switch.
-static void forward_frame(const struct ring* from, const struct vring_used_elem* buffers, int count, void* argument) {
+static void forward_frame(const struct ring* from, const struct vring_used_elem* buffers, int count,
+                          void* argument) {
   struct ring* to = argument;
   if (to->free < count && (ring_reclaim(to), to->free < count)) return;
   uint16_t head = 0;
@@ -151,9 +157,11 @@ static void forward_frame(const struct ring* from, const struct vring_used_elem*
   ring_offer(to, head);
 }
 
-static void answer(const struct ring* from, const struct vring_used_elem* buffers, int count, void* argument) {
+static void answer(const struct ring* from, const struct vring_used_elem* buffers, int count,
+                   void* argument) {
   const size_t length = buffers[0].len - kHeaderSize;
-  if (count == 1 && make_echo_reply(slot_payload(from, buffers[0].id), length)) forward_frame(from, buffers, count, argument);
+  if (count == 1 && make_echo_reply(slot_payload(from, buffers[0].id), length))
+    forward_frame(from, buffers, count, argument);
 }
 
 static void receive_for_ever(struct port* port) {
@@ -195,9 +203,14 @@ int main(int argc, char** argv) {
     ring_disarm(&ports[i].transmit);
     post_all(&ports[i].receive);
   }
-  if (is(&task, "tx")) transmit(&ports->transmit, &task);
-  else if (is(&task, "gso")) transmit_gso(&ports->transmit, &task);
-  else if (is(&task, "rx")) receive_for_ever(ports);
-  else if (is(&task, "echo")) answer_for_ever(ports);
-  else forward_for_ever(ports);
+  if (is(&task, "tx"))
+    transmit(&ports->transmit, &task);
+  else if (is(&task, "gso"))
+    transmit_gso(&ports->transmit, &task);
+  else if (is(&task, "rx"))
+    receive_for_ever(ports);
+  else if (is(&task, "echo"))
+    answer_for_ever(ports);
+  else
+    forward_for_ever(ports);
 }

@@ -50,9 +50,14 @@ int main(int argc, char** argv) {
   for (int i = 0; i < argc - 3 && i < 2; i++) taps[i] = open_tap(argv[3 + i], gso);
   if (gso) fill_gso_header(buffer);
   fill_frame(gso ? buffer + kHeader : buffer, length);
-  if (gso) transmit(taps[0], kHeader + length);
-  else if (strcmp(kind, "tx") == 0) transmit(taps[0], length);
-  else if (strcmp(kind, "rx") == 0) receive(taps[0]);
-  else if (strcmp(kind, "echo") == 0) answer(taps[0]);
-  else forward(taps);
+  if (gso)
+    transmit(taps[0], kHeader + length);
+  else if (strcmp(kind, "tx") == 0)
+    transmit(taps[0], length);
+  else if (strcmp(kind, "rx") == 0)
+    receive(taps[0]);
+  else if (strcmp(kind, "echo") == 0)
+    answer(taps[0]);
+  else
+    forward(taps);
 }

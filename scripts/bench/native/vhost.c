@@ -29,7 +29,8 @@ static size_t ring_bytes(uint16_t size) {
 }
 
 static void* map(size_t length) {
-  void* pages = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* pages =
+      mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (pages == MAP_FAILED) die("mmap");
   return pages;
 }
@@ -47,7 +48,8 @@ static void ring_init(struct ring* ring, uint16_t size, uint8_t* at) {
   for (uint16_t id = 0; id < size; id++) ring_release(ring, id);
 }
 
-static void slots_init(struct ring* ring, uint8_t* pool, size_t offset, size_t stride, uint32_t length, uint16_t flags) {
+static void slots_init(struct ring* ring, uint8_t* pool, size_t offset, size_t stride,
+                       uint32_t length, uint16_t flags) {
   ring->slots = pool + offset;
   ring->guest_address = offset;
   ring->stride = stride;
@@ -104,7 +106,8 @@ void port_open(struct port* port, const struct port_options* options) {
   slots_init(&port->receive, pool, 0, stride, stride - kHeaderAt, VRING_DESC_F_WRITE);
   slots_init(&port->transmit, pool, size * stride, stride, kHeaderSize, 0);
   port->vhost = check(open("/dev/vhost-net", O_RDWR | O_CLOEXEC), "/dev/vhost-net");
-  const uint64_t features = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_RING_F_EVENT_IDX;
+  const uint64_t features =
+      1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_NET_F_MRG_RXBUF | 1ULL << VIRTIO_RING_F_EVENT_IDX;
   request(port->vhost, VHOST_SET_OWNER, NULL, "VHOST_SET_OWNER");
   request(port->vhost, VHOST_SET_FEATURES, &features, "VHOST_SET_FEATURES");
   port_memory(port, pool, 2 * size * stride);

@@ -1,5 +1,5 @@
-// A virtio driver over /dev/vhost-net in C, laid out as the package's own: what the ring could reach
-// without JavaScript.
+// A virtio driver over /dev/vhost-net in C, laid out as the package's own: what the ring could
+// reach without JavaScript.
 #ifndef VHOST_H_
 #define VHOST_H_
 

@@ -11,7 +11,8 @@ int main(int argc, char** argv) {
   for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
     const int tap = open_tap(argv[i], strcmp(argv[1], "header") == 0);
     check(dup2(tap, 1 + i), "dup2");
-    check(fcntl(1 + i, F_SETFD, 0), "F_SETFD");  // it may have had that number, and then closes on exec
+    check(fcntl(1 + i, F_SETFD, 0),
+          "F_SETFD");  // it may have had that number, and then closes on exec
   }
   if (i + 1 >= argc) return 2;
   execvp(argv[i + 1], argv + i + 1);

@@ -39,7 +39,9 @@ function inPlace(port: Port, length: number): () => boolean {
 }
 
 function receive(port: Port): void {
-  port.on('receive', () => undefined);
+  port.on('receive', (batch) => {
+    for (const { length } of batch) if (length === 0) throw new Error('a frame without bytes');
+  });
   ready();
 }
 

@@ -95,6 +95,8 @@ interface Native {
   ): void;
   vhostSetVringNum(vhost: NativeDescriptor, index: number, size: number): void;
   vhostSetVringBase(vhost: NativeDescriptor, index: number, base: number): void;
+  vhostSetVringBusyloopTimeout(vhost: NativeDescriptor, index: number, microseconds: number): void;
+  vhostGetVringBusyloopTimeout(vhost: NativeDescriptor, index: number): number;
   vhostGetVringBase(vhost: NativeDescriptor, index: number): number;
   vhostSetVringAddr(
     vhost: NativeDescriptor,

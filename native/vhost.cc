@@ -173,6 +173,31 @@ Napi::Value SetVringBase(const Napi::CallbackInfo& info) {
   return Finish(info.Env(), error, "VHOST_SET_VRING_BASE");
 }
 
+/// vhostSetVringBusyloopTimeout(vhost, index, microseconds)
+Napi::Value SetVringBusyloopTimeout(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "vhost");
+  const uint32_t index = arguments.Unsigned(1, "index");
+  uint32_t microseconds = arguments.Unsigned(2, "microseconds");
+  if (!arguments.ok()) return info.Env().Undefined();
+  const int error = VringState<VHOST_SET_VRING_BUSYLOOP_TIMEOUT>(file, index, &microseconds);
+  return Finish(info.Env(), error, "VHOST_SET_VRING_BUSYLOOP_TIMEOUT");
+}
+
+/// vhostGetVringBusyloopTimeout(vhost, index): number
+Napi::Value GetVringBusyloopTimeout(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "vhost");
+  const uint32_t index = arguments.Unsigned(1, "index");
+  if (!arguments.ok()) return info.Env().Undefined();
+  uint32_t microseconds = 0;
+  const int error = VringState<VHOST_GET_VRING_BUSYLOOP_TIMEOUT>(file, index, &microseconds);
+  if (error != 0) {
+    return ThrowSystem(info.Env(), error, "ioctl", "VHOST_GET_VRING_BUSYLOOP_TIMEOUT");
+  }
+  return Napi::Number::New(info.Env(), microseconds);
+}
+
 /// vhostGetVringBase(vhost, index): number
 Napi::Value GetVringBase(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
@@ -257,6 +282,8 @@ void ExportVhost(Napi::Env env, Napi::Object exports) {
   Export<SetVringNum>(env, exports, "vhostSetVringNum");
   Export<SetVringBase>(env, exports, "vhostSetVringBase");
   Export<GetVringBase>(env, exports, "vhostGetVringBase");
+  Export<SetVringBusyloopTimeout>(env, exports, "vhostSetVringBusyloopTimeout");
+  Export<GetVringBusyloopTimeout>(env, exports, "vhostGetVringBusyloopTimeout");
   Export<SetVringAddr>(env, exports, "vhostSetVringAddr");
   Export<SetVringEvent<VHOST_SET_VRING_KICK>>(env, exports, "vhostSetVringKick");
   Export<SetVringEvent<VHOST_SET_VRING_CALL>>(env, exports, "vhostSetVringCall");

@@ -27,6 +27,8 @@ export interface QueuePairStart {
   readonly receive: VringPlacement;
   readonly transmit: VringPlacement;
   readonly backend: BackendQueue;
+  /** Microseconds for which the worker looks for more work before it sleeps. */
+  readonly workerPollMicroseconds: number;
 }
 
 /** The three signals of one vring. */
@@ -128,6 +130,9 @@ export class QueuePair {
       this.#setMemory(start.memories);
       this.#setUp(VHOST_NET_VQ_RX, start.receive, this.receive);
       this.#setUp(VHOST_NET_VQ_TX, start.transmit, this.transmit);
+      for (const index of [VHOST_NET_VQ_RX, VHOST_NET_VQ_TX]) {
+        this.#vhost.setVringBusyloopTimeout(index, start.workerPollMicroseconds);
+      }
       this.#bind(VHOST_NET_VQ_RX, start.backend, undo);
       this.#bind(VHOST_NET_VQ_TX, start.backend, undo);
       return undo;

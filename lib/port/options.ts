@@ -13,6 +13,14 @@ export interface PortOptions {
   queueSize?: number;
   /** Default: `none`. */
   offloads?: Offloads;
+  /**
+   * Microseconds for which the port goes on looking for frames after the last one, in turns of the
+   * event loop, before it waits to be called: less latency for a CPU that is busy meanwhile.
+   * Default: 0.
+   */
+  pollMicroseconds?: number;
+  /** The same for the kernel's worker: how long it looks for more work before it sleeps. Default: 0. */
+  workerPollMicroseconds?: number;
   /** Aborting closes the port. */
   signal?: AbortSignal;
   /**
@@ -24,7 +32,16 @@ export interface PortOptions {
   poison?: boolean;
 }
 
-const KNOWN = ['backend', 'queueSize', 'offloads', 'signal', 'repair', 'poison'];
+const KNOWN = [
+  'backend',
+  'queueSize',
+  'offloads',
+  'pollMicroseconds',
+  'workerPollMicroseconds',
+  'signal',
+  'repair',
+  'poison',
+];
 
 /** Options with every default filled in. */
 export interface CheckedPortOptions {
@@ -32,6 +49,8 @@ export interface CheckedPortOptions {
   readonly queueSize: number;
   readonly offloads: Offloads;
   readonly signal: AbortSignal | undefined;
+  readonly pollMicroseconds: number;
+  readonly workerPollMicroseconds: number;
   readonly repair: boolean;
   readonly poison: boolean;
 }
@@ -53,6 +72,9 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   }
   const { backend, queueSize = 1024, offloads = 'none', signal } = options;
   const { repair = true, poison = false } = options;
+  const { pollMicroseconds = 0, workerPollMicroseconds = 0 } = options;
+  checkMicroseconds('pollMicroseconds', pollMicroseconds);
+  checkMicroseconds('workerPollMicroseconds', workerPollMicroseconds);
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
   checkQueueSize(queueSize);
   if (queueSize < 2) throw misuse.range('queueSize', 'a power of 2 in 2..32768', queueSize);
@@ -64,7 +86,26 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   }
   if (typeof repair !== 'boolean') throw misuse.type('repair', 'a boolean', repair);
   if (typeof poison !== 'boolean') throw misuse.type('poison', 'a boolean', poison);
-  return { backend, queueSize, offloads, signal, repair, poison };
+  return {
+    backend,
+    queueSize,
+    offloads,
+    pollMicroseconds,
+    workerPollMicroseconds,
+    signal,
+    repair,
+    poison,
+  };
+}
+
+/** A second is more than anybody can mean. */
+const LONGEST_POLL = 1_000_000;
+
+function checkMicroseconds(option: string, value: unknown): void {
+  if (typeof value !== 'number') throw misuse.type(option, 'a number', value);
+  if (!Number.isInteger(value) || value < 0 || value > LONGEST_POLL) {
+    throw misuse.range(option, `an integer in 0..${String(LONGEST_POLL)}`, value);
+  }
 }
 
 /** Bytes of a slot's frame when every frame is complete: an Ethernet frame with a VLAN tag. */

@@ -94,6 +94,7 @@ export class Port extends EventEmitter<PortEvents> {
       slots: arena.receiveSlots,
       events: this.#pair.receive,
       poison: options.poison,
+      pollMicroseconds: options.pollMicroseconds,
       onFault,
     });
     this.#transmit = new TransmitPath({
@@ -105,7 +106,7 @@ export class Port extends EventEmitter<PortEvents> {
       onFault,
       connect: (other) => this.#recovery.borrow(other),
     });
-    this.#recovery = this.#recoveryOf(arena, options.repair);
+    this.#recovery = this.#recoveryOf(arena, options);
     this.#recovery.start();
     if (options.signal) this.#obey(options.signal);
   }
@@ -273,7 +274,7 @@ export class Port extends EventEmitter<PortEvents> {
     return negotiated;
   }
 
-  #recoveryOf(arena: Arena, repair: boolean): Recovery {
+  #recoveryOf(arena: Arena, options: CheckedPortOptions): Recovery {
     return new Recovery({
       pair: this.#pair,
       backend: this.#backend,
@@ -281,7 +282,8 @@ export class Port extends EventEmitter<PortEvents> {
       features: vhostPart(this.#features, this.#pair.offeredFeatures()),
       receive: this.#receive,
       transmit: this.#transmit,
-      repair,
+      workerPollMicroseconds: options.workerPollMicroseconds,
+      repair: options.repair,
       onRepair: (report) => this.emit('repair', report),
       onError: (error) => this.emit('error', error),
     });

@@ -22,6 +22,8 @@ export interface ReceivePathOptions {
   readonly slots: SlotArea;
   readonly events: VringEvents;
   readonly poison: boolean;
+  /** How long to look for more before asking to be called. */
+  readonly pollMicroseconds: number;
   readonly onFault: (fault: Fault) => void;
 }
 
@@ -34,6 +36,9 @@ export class ReceivePath {
   readonly #batch = new ReceiveBatch();
   readonly #counters = newRingCounters();
   readonly #onFault: (fault: Fault) => void;
+  readonly #pollMilliseconds: number;
+  /** Until when to look for more without being called. */
+  #pollUntil = 0;
   #publishScheduled = false;
   #lost = 0;
   #paused = false;
@@ -46,6 +51,7 @@ export class ReceivePath {
     this.#queue = options.queue;
     this.#events = options.events;
     this.#onFault = options.onFault;
+    this.#pollMilliseconds = options.pollMicroseconds / 1000;
     this.#receiver = new Receiver(options.queue, options.slots, options.poison, () => {
       this.#publishLater();
     });
@@ -148,10 +154,12 @@ export class ReceivePath {
       if (!this.#collect()) return false;
       if (this.#batch.length === 0) {
         // Nothing is left: ask for a call, unless something came while we asked.
+        if (this.#pollMilliseconds > 0 && performance.now() < this.#pollUntil) return true;
         if (!this.#queue.armCalls()) return false;
         continue;
       }
       done += this.#batch.length;
+      if (this.#pollMilliseconds > 0) this.#pollUntil = performance.now() + this.#pollMilliseconds;
       this.#deliver();
     }
     return this.#wanted;

@@ -29,6 +29,7 @@ export interface RecoveryOptions {
   readonly arena: Arena;
   /** vhost's part of the agreement. */
   readonly features: bigint;
+  readonly workerPollMicroseconds: number;
   readonly receive: ReceivePath;
   readonly transmit: TransmitPath;
   /** Whether faults are mended, or only told. */
@@ -196,7 +197,7 @@ export class Recovery implements Borrower {
   }
 
   #startPair(receiveBase: number, transmitBase: number): void {
-    const { pair, backend, arena, features } = this.#options;
+    const { pair, backend, arena, features, workerPollMicroseconds } = this.#options;
     const [queue] = backend.queues;
     if (!queue) throw new VhostError('ERR_VHOST_STATE', 'the backend has no queue');
     pair.start({
@@ -205,6 +206,7 @@ export class Recovery implements Borrower {
       receive: arena.placement(arena.receive, receiveBase),
       transmit: arena.placement(arena.transmit, transmitBase),
       backend: queue,
+      workerPollMicroseconds,
     });
   }
 }

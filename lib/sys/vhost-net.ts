@@ -127,6 +127,23 @@ export class VhostNet {
     native.vhostSetVringBase(this.#descriptor, index, base);
   }
 
+  /**
+   * How long the worker looks for more work before it sleeps: it uses a CPU meanwhile.
+   * `VHOST_SET_VRING_BUSYLOOP_TIMEOUT`; the receive ring's counts while no frame is there, the
+   * transmit ring's while no buffer is.
+   *
+   * @param microseconds  0 to 2^32-1; 0, the default, is off.
+   * @throws {VhostSystemError} `ENOBUFS`: no such vring.
+   */
+  setVringBusyloopTimeout(index: number, microseconds: number): void {
+    native.vhostSetVringBusyloopTimeout(this.#descriptor, index, microseconds);
+  }
+
+  /** `VHOST_GET_VRING_BUSYLOOP_TIMEOUT`; in microseconds. */
+  getVringBusyloopTimeout(index: number): number {
+    return native.vhostGetVringBusyloopTimeout(this.#descriptor, index);
+  }
+
   /** The avail index that the device would read next; a snapshot while it runs. `VHOST_GET_VRING_BASE`. */
   getVringBase(index: number): number {
     return native.vhostGetVringBase(this.#descriptor, index);

@@ -20,6 +20,8 @@ export const VHOST_GET_VRING_BASE = 0xc008af12;
 export const VHOST_SET_VRING_KICK = 0x4008af20;
 export const VHOST_SET_VRING_CALL = 0x4008af21;
 export const VHOST_SET_VRING_ERR = 0x4008af22;
+export const VHOST_SET_VRING_BUSYLOOP_TIMEOUT = 0x4008af23;
+export const VHOST_GET_VRING_BUSYLOOP_TIMEOUT = 0x4008af24;
 export const VHOST_NET_SET_BACKEND = 0x4008af30;
 
 /** Bit number: every write of vhost is logged to a dirty bitmap. */

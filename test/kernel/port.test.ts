@@ -153,6 +153,38 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     assert.equal((await got).length, 10);
   });
 
+  it('polls: frames come without a call, where another port is called for each', async () => {
+    const poller = await openPort({
+      backend: { tap: 'poller', netns: network.name },
+      pollMicroseconds: 1_000_000,
+      workerPollMicroseconds: 50,
+    });
+    network.ip('link', 'set', 'dev', 'poller', 'master', 'br0');
+    let count = 0;
+    const arrived = (wanted: number) =>
+      new Promise<void>((resolve) => {
+        poller.on('receive', (batch) => {
+          for (const frame of batch) if (PatternFrames.is(frame.first)) count++;
+          if (count >= wanted) resolve();
+        });
+      });
+    const first = arrived(1);
+    a.send(patterns.make(0));
+    await first;
+    const { calls } = poller.statistics().receive;
+    b.on('receive', () => undefined);
+    const called = b.statistics().receive.calls;
+    const more = arrived(20);
+    for (let i = 0; i < 19; i++) {
+      a.send(patterns.make(i));
+      await a.drained();
+    }
+    await more;
+    assert.equal(poller.statistics().receive.calls, calls);
+    assert.ok(b.statistics().receive.calls > called);
+    await poller.close();
+  });
+
   it('may be closed in a receive handler, in the middle of a batch', async () => {
     const done = new Promise<number>((resolve) => {
       b.on('receive', (batch) => {
@@ -236,6 +268,17 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() options', () => {
     ],
     ['offloads', { backend: { tap: 'x' }, offloads: 'all' }, /offloads must be.*'all'/],
     ['signal', { backend: { tap: 'x' }, signal: {} }, /signal must be an AbortSignal/],
+    [
+      'pollMicroseconds',
+      { backend: { tap: 'x' }, pollMicroseconds: -1 },
+      /pollMicroseconds must be an integer in 0\.\.1000000, got -1/,
+    ],
+    [
+      'workerPollMicroseconds',
+      { backend: { tap: 'x' }, workerPollMicroseconds: '5' },
+      /workerPollMicroseconds must be a number, got '5'/,
+    ],
+    ['repair', { backend: { tap: 'x' }, repair: 0 }, /repair must be a boolean, got 0/],
     ['poison', { backend: { tap: 'x' }, poison: 1 }, /poison must be a boolean, got 1/],
     ['tap', { backend: { tap: 'a-name-that-is-too-long' } }, /tap must be a name of 1 to 15 bytes/],
     ['tap', { backend: { tap: 5 } }, /tap must be a string, got 5/],

@@ -26,7 +26,7 @@ const USAGE = `usage: scripts/test [--kernel=${LAB_KERNELS.join(',')}] [${Object
   --kernel=LIST   run device tiers in the lab, once on each of these kernels`;
 
 function parse(args) {
-  const names = args.filter((arg) => arg in TIERS);
+  const names = args.filter((arg) => Object.hasOwn(TIERS, arg));
   const options = args.filter((arg) => arg.startsWith('--kernel='));
   const kernels = options.flatMap((arg) => arg.slice('--kernel='.length).split(','));
   const known = kernels.every((kernel) => LAB_KERNELS.includes(kernel));

@@ -2,7 +2,8 @@
 // usage: streams.js MARK FROM:TO...   (descriptors)
 // Copies the machine's streams to ours. Each ends with a mark that the machine adds: only when all are
 // through may the machine go away, because its kernel does not wait for what it has written to a port.
-// Exit status: 0 when every mark was seen, 1 when a stream ended without, 141 when our reader is gone.
+// Exit status: 0 when every mark was seen, 1 when a stream ended without; ended by SIGUSR2 when our reader
+// is gone.
 
 const fs = require('node:fs');
 const { promisify } = require('node:util');
@@ -44,10 +45,11 @@ async function copy(from, to, mark) {
   }
 }
 
+// Not by exit(), which waits for the other stream's read to return.
 function giveUp(error) {
-  if (error.code === 'EPIPE') process.exit(141);
-  process.stderr.write(`lab: ${error.message}\n`);
-  process.exit(1);
+  const readerGone = error.code === 'EPIPE';
+  if (!readerGone) process.stderr.write(`lab: ${error.message}\n`);
+  process.kill(process.pid, readerGone ? 'SIGUSR2' : 'SIGTERM');
 }
 
 async function main() {

@@ -13,6 +13,7 @@ const ZONES = {
   uapi: [],
   memory: [...EVERYONE],
   ring: [...EVERYONE, 'memory'],
+  offload: [...EVERYONE, 'ring/net-header.js'],
   sys: [...EVERYONE, 'native.js'],
   backend: [...EVERYONE, 'sys'],
   dataplane: [...EVERYONE, 'sys', 'backend', 'memory'],

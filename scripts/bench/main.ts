@@ -55,7 +55,8 @@ function command(options: Options, folder: string, file: string): string[] {
   if (!icount && kernel === undefined && hasDevice()) return measure;
   const lab = [path.join(ROOT, 'scripts/lab'), '--kernel', kernel ?? '6.12'];
   lab.push('--timeout', labTimeout(options), '--out', folder);
-  return [...lab, ...(icount ? ['--icount'] : []), '--', ...measure];
+  // With one CPU a thread's time is its own instructions; with two, also the other's meanwhile.
+  return [...lab, ...(icount ? ['--icount', '--cpus', '1'] : []), '--', ...measure];
 }
 
 async function run(options: Options): Promise<Results> {

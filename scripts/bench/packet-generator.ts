@@ -7,8 +7,9 @@ const FOLDER = '/proc/net/pktgen';
 /** The thread that generates is bound to this CPU: the worker's, as nothing else is left of two. */
 const THREAD = `${FOLDER}/kpktgend_0`;
 
+/** One command a write, with the end of its line: without it the kernel reads on behind the text. */
 function write(file: string, ...lines: string[]): void {
-  for (const line of lines) fs.writeFileSync(file, line);
+  for (const line of lines) fs.writeFileSync(file, `${line}\n`);
 }
 
 /**

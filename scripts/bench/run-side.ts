@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import os from 'node:os';
 
 import { cpuTime, threadsOf } from './counters.js';
 import { FAR, NEAR, Network } from './network.js';
@@ -9,8 +10,8 @@ import type { Kind, Side } from './sides.js';
 import { trafficFor } from './traffic.js';
 import type { Pace, Traffic } from './traffic.js';
 
-/** Every side alike: what drives on one CPU, what the kernel does for it on another. */
-const DRIVER_CPU = '1';
+/** Every side alike: what drives on one CPU, what the kernel does for it on another, if there is one. */
+const DRIVER_CPU = os.availableParallelism() > 1 ? '1' : '0';
 const WORKER_CPU = '0';
 
 const READY = /^ready$/m;
@@ -124,7 +125,8 @@ async function throughKernel({ scenario, network, pace }: Setting): Promise<Run>
 
 /** Runs a side once, on interfaces of its own. */
 export async function runSide(side: Side, scenario: Scenario, pace: Pace): Promise<Run> {
-  const { kind, length } = scenario;
+  const { kind, length, cannot } = scenario;
+  if (cannot !== undefined) throw new Error(cannot);
   const command = side.command({ kind, length, taps: tapsFor(kind) });
   if (command && 'cannot' in command) throw new Error(command.cannot);
   const network = new Network();

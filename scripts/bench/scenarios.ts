@@ -11,6 +11,8 @@ export interface Scenario {
   /** Frames offered each second, where frames are offered; undefined: as many as can be. */
   readonly offered?: number;
   readonly sides: readonly string[];
+  /** Why no side can do it yet. */
+  readonly cannot?: string;
 }
 
 /** The side that everything else is compared with, and that runs twice in every round. */
@@ -35,5 +37,13 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'rx-1514', unit: FRAMES, kind: 'rx', length: 1514, sides: COPYING },
   { name: 'forward-64', unit: FRAMES, kind: 'forward', length: 64, sides: PASSING_ON },
   { name: 'forward-tcp', unit: 'Mbit/s', kind: 'tcp', length: 1514, sides: PASSING_ON },
+  {
+    name: 'queues-2',
+    unit: FRAMES,
+    kind: 'tx',
+    length: 64,
+    sides: ['vhost-net'],
+    cannot: 'a port has one queue pair; two ports in two Workers would do, on four CPUs',
+  },
   { name: 'pingpong', unit: 'round trips/s', kind: 'echo', length: 98, sides: PASSING_ON },
 ];

@@ -90,7 +90,8 @@ function testpmd({ kind, length, taps }: Task): readonly string[] | Cannot {
     '1000',
     '--total-num-mbufs=8192',
   ];
-  return [TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...rest];
+  // What it says would otherwise stay in its buffer for ever.
+  return ['stdbuf', '-oL', TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...rest];
 }
 
 function bridge({ kind }: Task): undefined | Cannot {

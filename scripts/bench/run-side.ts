@@ -25,6 +25,14 @@ export interface Run {
   readonly workerNsPerFrame: number;
 }
 
+/** The line that tells most of why a program ended. */
+function telling(output: string): string {
+  const lines = output.split('\n').filter((line) => line.trim() !== '');
+  return (
+    lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? 'it said nothing'
+  );
+}
+
 /** A side's program, at work. */
 class Program {
   readonly #child: ChildProcess;
@@ -39,7 +47,7 @@ class Program {
   async untilReady(sign: RegExp): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const fail = (why: string) => {
-        reject(new Error(`${why}: ${this.#output.trim().split('\n').slice(-3).join(' | ')}`));
+        reject(new Error(`${why}: ${telling(this.#output)}`));
       };
       const timer = setTimeout(fail, READY_DEADLINE_MS, 'not ready in time').unref();
       const look = (chunk: Buffer) => {
@@ -76,6 +84,7 @@ async function observe(traffic: Traffic, cpu: () => { app: number; worker: numbe
     const before = cpu();
     const { rate, frames } = await traffic.observe();
     const after = cpu();
+    if (frames === 0) throw new Error('it is at work, but nothing went through');
     return {
       rate,
       appNsPerFrame: (after.app - before.app) / frames,

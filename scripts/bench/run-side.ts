@@ -28,9 +28,7 @@ export interface Run {
 /** The line that tells most of why a program ended. */
 function telling(output: string): string {
   const lines = output.split('\n').filter((line) => line.trim() !== '');
-  return (
-    lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? 'it said nothing'
-  );
+  return lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? 'it said nothing';
 }
 
 /** A side's program, at work. */

@@ -51,6 +51,7 @@ export function toChecksum(sum: number): number {
 /**
  * Writes a word in a header, and makes its checksum right again.
  *
+ * @param word  Further bits are dropped.
  * @param checksumAt  Where the checksum is.
  * Spec: RFC 1624 §3, equation 3.
  */

@@ -108,8 +108,7 @@ function packetFault(
 }
 
 function udpFault(frame: Uint8Array, { transport }: Packet): string | undefined {
-  const length = readWord(frame, transport + UDP_LENGTH);
-  if (length >= UDP_HEADER && transport + length === frame.length) return undefined;
+  if (transport + readWord(frame, transport + UDP_LENGTH) === frame.length) return undefined;
   return 'one with another length than its UDP header has';
 }
 
@@ -198,7 +197,7 @@ class Segments implements CompleteFrames {
       writeWord(segment, ip + IPV6_LENGTH, segment.length - ip - IPV6_HEADER);
       return;
     }
-    const id = (readWord(this.#frame, ip + IPV4_ID) + index) & 0xffff;
+    const id = readWord(this.#frame, ip + IPV4_ID) + index;
     replaceWord(segment, ip + IPV4_LENGTH, segment.length - ip, ip + IPV4_CHECKSUM);
     replaceWord(segment, ip + IPV4_ID, id, ip + IPV4_CHECKSUM);
   }

@@ -248,10 +248,15 @@ describe('segment() of what can not be cut', () => {
   const routing = { first: 43, bytes: [6, 0, 4, 1, 0, 0, 0, 0] };
   const routed = unfinishedFrame({ payload, gsoSize: 1400, version: 6, extensions: routing });
   const fragment = { first: 44, bytes: [6, 0, 0, 1, 0, 0, 0, 1] };
+  const bare = unfinishedFrame({ payload: payload.subarray(0, 39), gsoSize: 10 });
+  /** With a TCP header where such an IPv4 header would end. */
+  const cramped = changed(tcp, 14, 0x44);
+  cramped.set([0x50, ACK], 42);
   const part6 = unfinishedFrame({ payload, gsoSize: 1400, version: 6, extensions: fragment });
 
   const cases: readonly (readonly [why: string, bytes: Uint8Array, header: NetHeader])[] = [
     ['no GSO type', tcp.bytes, header({ gsoType: 0 })],
+    ['no GSO type', tcp6.bytes, header({ gsoType: 0 }, tcp6)],
     ['a GSO type of IP fragments', udp.bytes, header({ gsoType: 3 }, udp)],
     ['segments of no size', tcp.bytes, header({ gsoSize: 0 })],
     ['no unfinished checksum', tcp.bytes, header({ flags: 0 })],
@@ -264,6 +269,7 @@ describe('segment() of what can not be cut', () => {
     ['neither IPv4 nor IPv6', changed(tcp, 12, 0x08, 0x06), tcp.header],
     ['an IP header of another version', changed(tcp, 14, 0x65), tcp.header],
     ['an IPv4 header that is too short', changed(tcp, 14, 0x44), tcp.header],
+    ['an IPv4 header that is too short', cramped, header({ csumStart: 30 })],
     ['an IPv4 header longer than the frame says', changed(tcp, 14, 0x46), tcp.header],
     ['a first fragment', changed(tcp, 20, 0x20, 0), tcp.header],
     ['a later fragment', changed(tcp, 20, 0, 1), tcp.header],
@@ -272,6 +278,7 @@ describe('segment() of what can not be cut', () => {
     ['an IPv4 length beyond the frame', changed(tcp, 16, 0xff), tcp.header],
     ['an IPv6 length short of the frame', changed(tcp6, 18, 0, 80), tcp6.header],
     ['a UDP length short of the frame', changed(udp, 38, 0, 80), udp.header],
+    ['a TCP header longer than the frame', changed(bare, 46, 0xf0), bare.header],
     ['a TCP header that is too short', changed(tcp, 46, 0x40), tcp.header],
     ['SYN', changed(tcp, 47, ACK | 2), tcp.header],
     ['RST', changed(tcp, 47, ACK | 4), tcp.header],

@@ -22,6 +22,7 @@ const ZONES = {
     ...EVERYONE,
     'dataplane',
     'ring',
+    'offload',
     'memory',
     'backend',
     'sys/pages.js',

@@ -99,6 +99,11 @@ export class Frame {
     return (this.slot * this.#slots.stride + HEADER_AT) >> 1;
   }
 
+  /** @internal Whether the header leaves nothing to finish: neither flags nor a GSO type. */
+  get complete(): boolean {
+    return this.#slots.words16[this.headerAt] === 0;
+  }
+
   /** The virtio-net header that came with the frame: what of it is still unfinished. */
   get header(): NetHeader {
     return readHeader(this.#slots.words16, this.headerAt);

@@ -153,9 +153,13 @@ export class Port extends EventEmitter<PortEvents> {
   /**
    * Sends a frame that this or another port of this thread received, with what its header says is
    * still unfinished. It is not copied: the device reads it where it lies, and its slots go back to
-   * its receive ring when it has. Do not write to it afterwards.
+   * its receive ring when it has. Do not write to it afterwards. Only what this port did not negotiate
+   * is finished here, in a copy: a checksum is filled in, a frame with a GSO type cut into complete
+   * ones, which are taken all or not at all.
    *
-   * @returns False: the ring is full.
+   * @returns False: the ring is full, nothing was taken, and `drain` will come.
+   * @throws {RangeError} A frame or header that would be refused, or that can't be finished.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
    */
   forward(frame: Frame): boolean {
     return this.#transmit.forward(frame);

@@ -3,7 +3,10 @@ import type { WorkerThread } from '../sys/worker-thread.js';
 
 /** Counters of one ring; they only grow. */
 export interface RingCounters {
-  /** Receive: frames given to handlers. Transmit: frames taken from the caller. */
+  /**
+   * Receive: frames given to handlers. Transmit: frames taken from the caller; of one that was cut in
+   * software, each piece.
+   */
   frames: number;
   /** Their bytes, virtio-net headers not counted. */
   bytes: number;

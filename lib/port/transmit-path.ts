@@ -6,6 +6,7 @@ import { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
 import type { PortEvents } from './port.js';
 import { ringBroken } from './receive-path.js';
+import { SoftwareOffload } from './software-offload.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
 import { Transmitter } from './transmit.js';
@@ -67,6 +68,7 @@ export class TransmitPath {
   readonly #transmitter: Transmitter;
   readonly #events: VringEvents;
   readonly #counters = newRingCounters();
+  readonly #software = new SoftwareOffload();
   readonly #flushLater = () => {
     this.#flushScheduled = false;
     if (!this.#closed) this.flush();
@@ -121,6 +123,9 @@ export class TransmitPath {
   /** From where it was received, when the device can reach that; else from a copy. */
   forward(frame: Frame): boolean {
     if (this.#closed) throw closed();
+    if (!frame.complete && !this.#transmitter.accepts(frame.header)) {
+      return this.#forwardInSoftware(frame);
+    }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
     const { length } = frame;
     if (this.#loans.pressing) this.#transmitter.reclaim();
@@ -260,6 +265,18 @@ export class TransmitPath {
       if (!room || !this.#transmitter.putPieces(pieces, length, checked)) return this.#refuse();
     }
     this.#counted(length);
+    return true;
+  }
+
+  /** Sends the complete frames that an unfinished one stands for: all of them, or none. */
+  #forwardInSoftware(frame: Frame): boolean {
+    if (this.#closed) throw closed();
+    const finished = this.#software.finish(frame);
+    if (!this.#transmitter.hasRoomFor(finished)) return this.#refuse();
+    for (const bytes of finished) {
+      this.#transmitter.put(bytes, undefined);
+      this.#counted(bytes.length);
+    }
     return true;
   }
 

@@ -5,6 +5,7 @@ import type { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
 import { misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
+import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 import {
   PLAIN_HEADER,
@@ -15,6 +16,11 @@ import {
   writeHeader,
 } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+} from '../uapi/virtio-net.js';
 
 /** The shortest frame: an Ethernet header. */
 export const MIN_FRAME = 14;
@@ -139,6 +145,32 @@ export class Transmitter {
     const fault = headerFault(this.#header, length, gsoTypes, checksums);
     if (fault === undefined) return this.#header;
     throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+  }
+
+  /** Whether the device finishes what a received header says is unfinished. */
+  accepts(header: Readonly<NetHeader>): boolean {
+    const { gsoTypes, checksums } = this.#limits;
+    if (header.gsoType === VIRTIO_NET_HDR_GSO_NONE) {
+      return checksums || (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0;
+    }
+    return (gsoTypes & (1 << (header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN))) !== 0;
+  }
+
+  /**
+   * Whether all of these can be put now, one after the other.
+   *
+   * @throws {RangeError} They never can: one is too long, or they are more than the whole ring holds.
+   */
+  hasRoomFor(frames: CompleteFrames): boolean {
+    this.accept(frames.length, undefined);
+    const { size } = this.#queue;
+    const slots =
+      (frames.count - 1) * this.#slots.slotsFor(frames.length) +
+      this.#slots.slotsFor(frames.lastLength);
+    if (slots > size) {
+      throw misuse.range('frame', `finished in at most ${String(size)} slots`, slots);
+    }
+    return slots <= this.#queue.free || (this.reclaim() > 0 && slots <= this.#queue.free);
   }
 
   /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */

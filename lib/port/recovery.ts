@@ -10,7 +10,9 @@ import type { GuestMemory } from '../memory/guest-memory.js';
 
 /** What went wrong with a port, and what became of its frames. */
 export interface RepairReport {
+  /** What had stopped the rings. */
   readonly cause: FaultCause;
+  /** Which of them it was. */
   readonly ring: FaultyRing;
   /** The same for a person. */
   readonly message: string;

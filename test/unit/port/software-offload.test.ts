@@ -66,6 +66,7 @@ describe('TransmitPath#forward() of unfinished frames', () => {
       events: { kick, call, err } as never,
       limits,
       onFault: (fault) => assert.fail(fault.message),
+      connect: () => false,
     });
     path.start();
     ends.push(() => {

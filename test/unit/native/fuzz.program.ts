@@ -118,7 +118,7 @@ class Fuzzer {
     if (members.length === 0) return undefined;
     const [, { value, get, set }] = this.#random.pick(members);
     const member: unknown = value ?? get ?? set;
-    if (typeof member !== 'function' || !/native code/.test(String(member))) return undefined;
+    if (typeof member !== 'function' || !String(member).includes('native code')) return undefined;
     const receiver = this.#random.chance(0.2) ? this.#receiver() : owner;
     return Reflect.apply(member as AnyFunction, receiver, [this.#value()]);
   }
@@ -136,7 +136,7 @@ class Fuzzer {
 
   #arguments(name: string): unknown[] {
     const shape = this.#random.pick(SHAPES[name] ?? ['d???']);
-    const args = [...shape].map((letter) =>
+    const args = Array.from(shape).map((letter) =>
       this.#random.chance(0.1) ? this.#value() : this.#plausible(letter),
     );
     if (this.#random.chance(0.05)) args.pop();
@@ -176,7 +176,7 @@ class Fuzzer {
       case 'r':
         return Array.from({ length: random.below(4) }, () => [0n, 4096n, this.#address()]);
       default:
-        return this.#plausible(random.pick([...'dnabsfu']));
+        return this.#plausible(random.pick(Array.from('dnabsfu')));
     }
   }
 

@@ -30,6 +30,15 @@ export class VhostError extends Error {
   }
 }
 
+/** Names and texts of errnos that Node, which follows other systems as well, does not know. */
+const LINUX_ERRORS: ReadonlyMap<number, [code: string, text: string]> = new Map([
+  [-74, ['EBADMSG', 'bad message']],
+  [-77, ['EBADFD', 'file descriptor in bad state']],
+]);
+
+const PROCESSES = 'a limit of processes (RLIMIT_NPROC, pids cgroup) is reached';
+const NET_ADMIN = 'needs CAP_NET_ADMIN in the namespace of the interface';
+
 /** What to do about it, by request (or syscall and path) and errno. */
 const HINTS: Readonly<Record<string, string>> = {
   'open /dev/vhost-net ENOENT': 'load the module: modprobe vhost_net',
@@ -39,20 +48,37 @@ const HINTS: Readonly<Record<string, string>> = {
   'open /dev/net/tun ENOENT': 'load the module: modprobe tun',
   'open /dev/net/tun ENODEV': 'the node is there but its module is not: modprobe tun',
   'open /dev/net/tun EACCES': 'this user needs read and write access to /dev/net/tun',
+  'open /dev/net/tun EPERM': 'the device is not allowed here (device cgroup of a container?)',
+  'open /run/netns/ ENOENT': 'there is no such network namespace: ip netns add, or a path with "/"',
+  'setns EPERM': 'needs CAP_SYS_ADMIN, or run the whole process in there: ip netns exec',
+  'setns EINVAL': 'that file is no network namespace',
+  'pthread_create EAGAIN': PROCESSES,
+  'mmap ENOMEM':
+    'no memory, or a limit of address space (RLIMIT_AS) or of mappings (vm.max_map_count) is reached',
   'VHOST_SET_OWNER EBUSY': 'this descriptor already has an owner: open a new one',
-  'VHOST_SET_OWNER ENOMEM':
-    'no memory, or a limit of processes (RLIMIT_NPROC, pids cgroup) is reached',
+  'VHOST_SET_OWNER ENOMEM': `no memory, or ${PROCESSES}`,
   'VHOST_SET_MEM_TABLE E2BIG': 'more regions than the parameter max_mem_regions of module vhost',
   'VHOST_NET_SET_BACKEND EFAULT': 'set the memory table and the addresses of the vring first',
   'VHOST_NET_SET_BACKEND ENOTSOCK': 'the backend must be a tap, a macvtap or a packet socket',
   'TUNSETIFF EPERM': 'needs CAP_NET_ADMIN, or a tap that was created for this user',
-  'TUNSETIFF EBUSY':
-    'another process has this tap open, or an interface of another kind has the name',
+  'TUNSETIFF EBUSY': 'somebody has this tap open: another process, or another port of this one',
   'TUNSETIFF EINVAL': 'an interface of that name is no tap, or differs in its multi_queue flag',
-  'TUNSETVNETHDRSZ EINVAL': 'this kernel does not know a header of that size',
-  'RTM_SETLINK EPERM': 'needs CAP_NET_ADMIN in the namespace of the interface',
-  'RTM_NEWADDR EPERM': 'needs CAP_NET_ADMIN in the namespace of the interface',
+  'TUNGETDEVNETNS EPERM': NET_ADMIN,
+  'TUNSETVNETHDRSZ EINVAL': 'a virtio-net header has at least 10 bytes',
+  'RTM_SETLINK EPERM': NET_ADMIN,
+  'RTM_SETLINK EADDRNOTAVAIL': 'that is the address of a group: the first byte must be even',
+  'RTM_NEWADDR EPERM': NET_ADMIN,
+  EMFILE: 'this process has too many files open: ulimit -n',
+  ENFILE: 'the system has too many files open: sysctl fs.file-max',
 };
+
+/** From the nearest to the most general. A namespace has a name of its own in its path. */
+function hintFor(code: string, syscall: string, request: string, path = ''): string | undefined {
+  const place = path.startsWith('/run/netns/') ? '/run/netns/' : path;
+  const keys = [`${request} ${code}`, `${syscall} ${place} ${code}`, `${syscall} ${code}`, code];
+  const key = keys.find((one) => Object.hasOwn(HINTS, one));
+  return key === undefined ? undefined : HINTS[key];
+}
 
 /** The system refused a request. Shaped like Node's own system errors. */
 export class VhostSystemError extends VhostError {
@@ -69,23 +95,24 @@ export class VhostSystemError extends VhostError {
    * @param errno  Positive, as the kernel has it.
    * @param syscall  Such as `ioctl`.
    * @param request  Which of the many, such as `VHOST_SET_OWNER`; empty when there is only one.
+   * @param path  The path that the call was about.
+   * @param hint  What helps, where more is known than the other arguments say.
    */
   constructor(
     errno: number,
     readonly syscall: string,
     readonly request: string,
     path?: string,
+    hint?: string,
   ) {
-    const [code, text] = getSystemErrorMap().get(-errno) ?? [
-      `ERRNO_${String(errno)}`,
-      'unknown error',
-    ];
+    const [code, text] = getSystemErrorMap().get(-errno) ??
+      LINUX_ERRORS.get(-errno) ?? [`ERRNO_${String(errno)}`, 'unknown error'];
     const what = request === '' ? syscall : `${syscall} ${request}`;
     super(code, `${code}: ${text}, ${what}${path === undefined ? '' : ` '${path}'`}`);
     this.errno = -errno;
     if (path !== undefined) this.path = path;
-    const hint = HINTS[`${request === '' ? `${syscall} ${path ?? ''}` : request} ${code}`];
-    if (hint !== undefined) this.hint = hint;
+    const helps = hint ?? hintFor(code, syscall, request, path);
+    if (helps !== undefined) this.hint = helps;
   }
 
   static {

@@ -43,6 +43,8 @@ export interface NativeLink {
   carrier: boolean;
   mac: Uint8Array;
   counters: NativeLinkCounters;
+  /** Only of a tap. */
+  tap?: { multiQueue: boolean };
 }
 
 /** `struct rtnl_link_stats64`, as the host sees its interface: our transmit is its receive. */

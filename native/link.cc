@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "addon.h"
 #include "descriptor.h"
@@ -23,7 +24,8 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   if (!arguments.ok()) return info.Env().Undefined();
   UniqueFd fd;
   const auto open = [] { return ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE); };
-  const int error = OpenInNetns(netns, open, &fd);
+  const auto [error, on_the_way] = OpenInNetns(netns, open, &fd);
+  if (on_the_way != nullptr) return ThrowSystem(info.Env(), error, on_the_way, "");
   if (error != 0) return ThrowSystem(info.Env(), error, "socket", "NETLINK_ROUTE");
   return Descriptor::Make(info.Env(), std::move(fd));
 }
@@ -40,6 +42,32 @@ void SetCounters(Napi::Object out, const rtnl_link_stats64& counters) {
   set("transmitBytes", counters.tx_bytes);
   set("transmitErrors", counters.tx_errors);
   set("transmitDropped", counters.tx_dropped);
+}
+
+void ForEachNested(const rtattr& outer, const std::function<void(const rtattr&)>& each) {
+  ForEachAttribute(static_cast<const rtattr*>(RTA_DATA(&outer)), RTA_PAYLOAD(&outer), each);
+}
+
+/// Sets `tap` when the interface is one.
+void SetKind(Napi::Object link, const rtattr& info) {
+  bool tun = false;
+  uint8_t type = 0;
+  uint8_t multi_queue = 0;
+  const auto look = [&type, &multi_queue](const rtattr& attribute) {
+    const auto* byte = static_cast<const uint8_t*>(RTA_DATA(&attribute));
+    if (attribute.rta_type == IFLA_TUN_TYPE) type = *byte;
+    if (attribute.rta_type == IFLA_TUN_MULTI_QUEUE) multi_queue = *byte;
+  };
+  // The kind comes before what only this kind has.
+  ForEachNested(info, [&tun, &look](const rtattr& attribute) {
+    const auto* text = static_cast<const char*>(RTA_DATA(&attribute));
+    if (attribute.rta_type == IFLA_INFO_KIND) tun = std::strcmp(text, "tun") == 0;
+    if (attribute.rta_type == IFLA_INFO_DATA && tun) ForEachNested(attribute, look);
+  });
+  if (type != IFF_TAP) return;
+  const Napi::Object tap = Napi::Object::New(link.Env());
+  tap.Set("multiQueue", multi_queue != 0);
+  link.Set("tap", tap);
 }
 
 void SetAttribute(Napi::Object link, const rtattr& attribute) {
@@ -62,10 +90,12 @@ void SetAttribute(Napi::Object link, const rtattr& attribute) {
     const Napi::Object out = Napi::Object::New(env);
     SetCounters(out, counters);
     link.Set("counters", out);
+  } else if (attribute.rta_type == IFLA_LINKINFO) {
+    SetKind(link, attribute);
   }
 }
 
-/// linkGet(netlink, nameOrIndex): { index, up, name, mtu, carrier, mac, counters }
+/// linkGet(netlink, nameOrIndex): { index, up, name, mtu, carrier, mac, counters, tap? }
 Napi::Value Get(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.File(0, "netlink");

@@ -31,7 +31,8 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   if (!arguments.ok()) return info.Env().Undefined();
   UniqueFd fd;
   const auto open = [] { return ::open(kTunPath, O_RDWR | O_CLOEXEC | O_NONBLOCK); };
-  const int error = OpenInNetns(netns, open, &fd);
+  const auto [error, on_the_way] = OpenInNetns(netns, open, &fd);
+  if (on_the_way != nullptr) return ThrowSystem(info.Env(), error, on_the_way, "");
   if (error != 0) return ThrowSystem(info.Env(), error, "open", "", kTunPath);
   return Descriptor::Make(info.Env(), std::move(fd));
 }

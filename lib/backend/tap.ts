@@ -2,10 +2,9 @@ import { offloadFlags, probeOffloads } from './tap-offload.js';
 import { checkTapOptions } from './tap-options.js';
 import type { CheckedTapOptions, TapOptions } from './tap-options.js';
 import type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend.js';
-import { VhostError } from '../errors.js';
-import type { VhostSystemError } from '../errors.js';
+import { VhostError, VhostSystemError } from '../errors.js';
 import { Links, formatMac, openNetns } from '../sys/link.js';
-import type { InterfaceAddress, LinkChange } from '../sys/link.js';
+import type { InterfaceAddress, LinkChange, NativeDescriptor } from '../sys/link.js';
 import { Tun } from '../sys/tun.js';
 import { IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
 import { allOrNothing } from '../undo.js';
@@ -17,8 +16,37 @@ const NO_LIMIT = 0x7fffffff;
 /** Wide enough for any `struct virtio_net_hdr`, and what an interface has before it is told. */
 const LEGACY_HEADER = 10;
 
-/** `<asm-generic/errno.h>`: "file descriptor in bad state"; not in Node's table. */
-const EBADFD = 77;
+function look<T>(netns: NativeDescriptor | undefined, body: (links: Links) => T): T {
+  const links = new Links(netns);
+  try {
+    return body(links);
+  } finally {
+    links.close();
+  }
+}
+
+/** Why an interface took no queue: the kernel has one EINVAL for all causes, the interface tells. */
+function whyInvalid(name: string, netns: NativeDescriptor | undefined): string | undefined {
+  try {
+    const { tap } = look(netns, (links) => links.get(name));
+    if (!tap) return `${name} is no tap`;
+    return tap.multiQueue ? `${name} was made with multi_queue: make it without` : undefined;
+  } catch (error) {
+    const absent = (error as NodeJS.ErrnoException).code === 'ENODEV';
+    return absent ? `no interface can have the name ${name}` : undefined;
+  }
+}
+
+/** Makes a queue one of the interface's; its name. */
+function join(tun: Tun, name: string, netns: NativeDescriptor | undefined): string {
+  try {
+    return tun.setIff(name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+  } catch (error) {
+    if (!(error instanceof VhostSystemError) || error.code !== 'EINVAL') throw error;
+    const { errno, syscall, request, path } = error;
+    throw new VhostSystemError(-errno, syscall, request, path, whyInvalid(name, netns));
+  }
+}
 
 /** Opens the queue, inside the namespace when one was named, and attaches it to the interface. */
 function attach(options: CheckedTapOptions, undo: UndoList): { tun: Tun; name: string } {
@@ -28,7 +56,7 @@ function attach(options: CheckedTapOptions, undo: UndoList): { tun: Tun; name: s
     undo.push(() => {
       tun.close();
     });
-    return { tun, name: tun.setIff(options.tap, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) };
+    return { tun, name: join(tun, options.tap, netns) };
   } finally {
     netns?.close();
   }
@@ -158,7 +186,7 @@ export class Tap implements Backend {
       this.#open.tun.getIff();
       return false;
     } catch (error) {
-      return (error as Partial<VhostSystemError>).errno === -EBADFD;
+      return (error as NodeJS.ErrnoException).code === 'EBADFD';
     }
   }
 

@@ -33,7 +33,10 @@ export function openNetns(nameOrPath: string): NativeDescriptor {
 export class Links {
   readonly #descriptor: NativeDescriptor;
 
-  /** @param netns  Undefined: this thread's namespace. Only read here. */
+  /**
+   * @param netns  Undefined: this thread's namespace. Only read here.
+   * @throws {VhostSystemError} Of `setns`, `EPERM`: no right to enter it.
+   */
   constructor(netns?: NativeDescriptor) {
     this.#descriptor = native.netlinkOpen(netns);
   }
@@ -43,7 +46,10 @@ export class Links {
     return native.linkGet(this.#descriptor, nameOrIndex);
   }
 
-  /** @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN; `EINVAL`: an MTU or address it can't have. */
+  /**
+   * @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN; `EINVAL`: an MTU it can't have;
+   * `EADDRNOTAVAIL`: a group's address.
+   */
   set(index: number, change: LinkChange): void {
     native.linkSet(this.#descriptor, index, change.up, change.mtu, change.mac);
   }

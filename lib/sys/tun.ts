@@ -11,8 +11,8 @@ export class Tun {
    * Opens the control device; there is no interface yet.
    *
    * @param netns  The network namespace for the interface; undefined = this thread's.
-   * @throws {VhostSystemError} `ENOENT`, `EACCES`, `ENODEV`: no device, no right, no module;
-   * `EPERM`: no right to enter the namespace.
+   * @throws {VhostSystemError} `ENOENT`, `EACCES`, `ENODEV`: no device, no right, no module; of
+   * `setns`, `EPERM`: no right to enter the namespace.
    */
   constructor(netns?: NativeDescriptor) {
     this.#descriptor = native.tunOpen(netns);
@@ -49,7 +49,11 @@ export class Tun {
     return { name, flags };
   }
 
-  /** A descriptor of the interface's network namespace; the caller closes it. `TUNGETDEVNETNS`. */
+  /**
+   * A descriptor of the interface's network namespace; the caller closes it. `TUNGETDEVNETNS`.
+   *
+   * @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN in there.
+   */
   getNetns(): NativeDescriptor {
     return native.tunGetNetns(this.#descriptor);
   }

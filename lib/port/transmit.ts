@@ -25,6 +25,10 @@ import {
 /** The shortest frame: an Ethernet header. */
 export const MIN_FRAME = 14;
 
+/** Found once: to look it up on a slot's view costs half as much as copying a short frame does. */
+// eslint-disable-next-line @typescript-eslint/unbound-method -- called with the view as `this`
+const { set } = Uint8Array.prototype;
+
 /** What a transmit ring may be given. */
 export interface TransmitLimits {
   /** Bytes of the longest frame. */
@@ -45,6 +49,8 @@ export class Transmitter {
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
   readonly #limits: TransmitLimits;
+  /** Per slot, the view that was made last: frames of one length need no other. */
+  readonly #views: Uint8Array[];
   /** The header in hand: one for all frames. */
   readonly #header: NetHeader = { ...PLAIN_HEADER };
   readonly #received: NetHeader = { ...PLAIN_HEADER };
@@ -54,6 +60,7 @@ export class Transmitter {
     this.#queue = queue;
     this.#slots = slots;
     this.#limits = limits;
+    this.#views = [...slots.payloads];
     this.#describe();
   }
 
@@ -80,9 +87,11 @@ export class Transmitter {
 
   /** The part of an acquired slot that a frame of this length is written to. */
   view(slot: number, length: number): Uint8Array {
+    const last = this.#views[slot];
+    if (last?.length === length) return last;
     const payload = this.#slots.payloads[slot];
     if (!payload) throw misuse.range('slot', 'a slot', slot);
-    return payload.subarray(0, length);
+    return (this.#views[slot] = payload.subarray(0, length));
   }
 
   /** Takes one slot for a frame that is to be written in one piece; -1: none is free. */
@@ -178,7 +187,8 @@ export class Transmitter {
     const length = bytes.length;
     const head = this.acquire(length);
     if (head < 0) return false;
-    if (length <= this.#slots.capacity) this.#slots.payloads[head]?.set(bytes);
+    const payload = this.#slots.payloads[head];
+    if (payload && length <= payload.length) set.call(payload, bytes);
     else this.#scatter(head, [bytes]);
     this.offer(head, header);
     return true;

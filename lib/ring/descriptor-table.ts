@@ -55,7 +55,7 @@ export class DescriptorTable {
   readonly #state: Uint8Array;
   readonly #next: Int32Array;
   /** Bytes that the device may write to the chain with this head. */
-  readonly #writable: Float64Array;
+  readonly #writable: Uint32Array;
 
   readonly #freeIds: Uint16Array;
   #firstFree = 0;
@@ -78,7 +78,7 @@ export class DescriptorTable {
     this.#indirectWords32 = new Uint32Array(buffer, indirect?.byteOffset ?? 0, bytes / 4);
     this.#state = new Uint8Array(size);
     this.#next = new Int32Array(size).fill(NONE);
-    this.#writable = new Float64Array(size);
+    this.#writable = new Uint32Array(size);
     this.#freeIds = new Uint16Array(size);
   }
 
@@ -223,8 +223,10 @@ export class DescriptorTable {
   }
 }
 
+/** As much as a used entry can tell: its length has 32 bits. */
 function writableBytes(segments: readonly Segment[]): number {
-  return segments.reduce((sum, segment) => sum + (segment.writable ? segment.length : 0), 0);
+  const sum = segments.reduce((total, { writable, length }) => total + (writable ? length : 0), 0);
+  return Math.min(sum, 0xffffffff);
 }
 
 /** Spec: Virtio 1.3 §2.7.4.2 "Driver Requirements: Message Framing": readable parts come first. */

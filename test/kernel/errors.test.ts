@@ -45,11 +45,13 @@ interface Case {
   readonly expected?: Expected;
 }
 
-const USER = [`--reuid=${String(NOBODY)}`, `--regid=${String(NOBODY)}`, '--clear-groups'];
+/** The capability lets it read the project, wherever that lies; it opens no device. */
 const WITH = (...capabilities: string[]) => {
-  const all = capabilities.map((one) => `+${one}`).join(',');
-  return [...USER, `--inh-caps=-all,${all}`, `--ambient-caps=-all,${all}`];
+  const all = ['-all', 'dac_read_search', ...capabilities].join(',+');
+  const ids = [`--reuid=${String(NOBODY)}`, `--regid=${String(NOBODY)}`, '--clear-groups'];
+  return [...ids, `--inh-caps=${all}`, `--ambient-caps=${all}`];
 };
+const USER = WITH();
 /** A tap that root has made for somebody. */
 const THEIR_TAP = `ip tuntap add vn0 mode tap user ${String(NOBODY)}; ip link set vn0 up`;
 

@@ -21,21 +21,29 @@ const TIERS = {
 const LAB_KERNELS = ['6.1', '6.12', '7'];
 const LAB_SECONDS = 900;
 
-const USAGE = `usage: scripts/test [--kernel=${LAB_KERNELS.join(',')}] [${Object.keys(TIERS).join('|')}]...
+const USAGE = `usage: scripts/test [options] [${Object.keys(TIERS).join('|')}]...
 
-  --kernel=LIST   run device tiers in the lab, once on each of these kernels`;
+  --kernel=LIST   run device tiers in the lab, once on each of these kernels: ${LAB_KERNELS.join(',')}
+  --only=LIST     only the test files of these names, such as ping,stream`;
+
+/** The words of `--NAME=WORD,WORD`. */
+function list(args, name) {
+  const start = `--${name}=`;
+  const found = args.filter((arg) => arg.startsWith(start));
+  return found.flatMap((arg) => arg.slice(start.length).split(','));
+}
 
 function parse(args) {
   const names = args.filter((arg) => Object.hasOwn(TIERS, arg));
-  const options = args.filter((arg) => arg.startsWith('--kernel='));
-  const kernels = options.flatMap((arg) => arg.slice('--kernel='.length).split(','));
+  const options = args.filter((arg) => /^--(kernel|only)=/.test(arg));
+  const kernels = list(args, 'kernel');
   const known = kernels.every((kernel) => LAB_KERNELS.includes(kernel));
   if (!known || names.length + options.length < args.length) {
     console.error(USAGE);
     process.exit(2);
   }
   const usual = Object.keys(TIERS).filter((name) => !TIERS[name].onRequest);
-  return { kernels, names: names.length > 0 ? names : usual };
+  return { kernels, only: list(args, 'only'), names: names.length > 0 ? names : usual };
 }
 
 /** Why the device tiers cannot run on this machine itself; undefined when they can. */
@@ -58,11 +66,12 @@ function runsOf(name, kernels) {
 }
 
 /** Compiled tests of the sources that are there now: of a removed one the compiled file stays. */
-function testFiles(name) {
+function testFiles(name, only) {
   const folder = path.join('test', name);
   if (!fs.existsSync(path.join(root, folder))) return [];
   const files = fs.readdirSync(path.join(root, folder), { recursive: true });
-  const tests = files.filter((file) => file.endsWith('.test.ts')).sort();
+  const wanted = (file) => only.length === 0 || only.includes(path.basename(file, '.test.ts'));
+  const tests = files.filter((file) => file.endsWith('.test.ts') && wanted(file)).sort();
   return tests.map((file) => path.join('out', folder, file.replace(/ts$/, 'js')));
 }
 
@@ -82,12 +91,12 @@ function inLab(kernel, folder, command) {
   return [path.join(root, 'scripts/lab'), ...options, '--', ...command];
 }
 
-function runTier({ name, kernel, title }, folder) {
+function runTier({ name, kernel, title }, only, folder) {
   console.log(`\n=== ${title} ===`);
   const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
   if (TIERS[name].require !== undefined) env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
-  const files = testFiles(name);
+  const files = testFiles(name, only);
   const command = kernel === undefined ? mocha(files) : inLab(kernel, folder, mocha(files));
   const run = files.length === 0 ? { status: 0 } : spawn(command, env);
   return readCounts(title, counts, run.status ?? run.signal);
@@ -119,12 +128,12 @@ function readCounts(title, file, status) {
 }
 
 function main() {
-  const { kernels, names } = parse(process.argv.slice(2));
+  const { kernels, only, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   try {
     for (const run of names.flatMap((name) => runsOf(name, kernels))) {
-      const counts = runTier(run, folder);
+      const counts = runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
     }
   } finally {

@@ -3,9 +3,12 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
+import { errorFields } from '../support/error-fields.js';
 import { TestNetwork } from '../support/network.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
+import { openPort } from '#lib/port/port';
+import type { PortOptions } from '#lib/port/options';
 import { EventFd } from '#lib/sys/eventfd';
 import { Pages } from '#lib/sys/pages';
 import { Tun } from '#lib/sys/tun';
@@ -28,7 +31,7 @@ interface Expected {
   readonly hint: RegExp;
 }
 
-/** A port that is opened in a process of its own, inside the network; it fails unless told otherwise. */
+/** A port that is opened in the network, and fails unless no error is expected. */
 interface Case {
   readonly what: string;
   /** Commands that root runs in the network before. */
@@ -38,7 +41,7 @@ interface Case {
   /** Options of setpriv(1). Default: root. */
   readonly as?: readonly string[];
   readonly limits?: Readonly<Record<string, number>>;
-  /** Whether the namespace is named, and entered from outside. Or another one's name. */
+  /** Whether a process of the network's own names it, to enter it again. Or another one's name. */
   readonly netns?: true | string;
   readonly tap?: object;
   readonly port?: object;
@@ -226,22 +229,29 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() says why it can not', () => {
     network.close();
   });
 
-  /** What the child printed. */
-  function result({
-    nodes = [TUN, VHOST],
-    as = [],
-    limits,
-    netns,
-    tap,
-    port,
-    before,
-  }: Case): object {
+  /** What came of it; in a process of its own where that has other rights or limits than this one. */
+  async function result(one: Case): Promise<object> {
+    const { nodes, as, limits, netns, tap, port, before } = one;
     if (before) network.sh(before);
-    const name = netns === true ? network.name : netns;
+    const child = [nodes, as, limits].some((special) => special !== undefined);
+    const name = netns === true || (!child && netns === undefined) ? network.name : netns;
     const backend = { tap: 'vn0', ...(name !== undefined && { netns: name }), ...tap };
-    const options = JSON.stringify({ backend, queueSize: 64, ...port });
-    const child = [process.execPath, CHILD, options, JSON.stringify(limits ?? {})];
-    // util-linux: its own mounts, so that its /dev is nobody else's.
+    const options = { backend, queueSize: 64, ...port };
+    return child ? inChild(one, JSON.stringify(options)) : await here(options);
+  }
+
+  async function here(options: PortOptions): Promise<object> {
+    try {
+      await (await openPort(options)).close();
+      return {};
+    } catch (error) {
+      return errorFields(error);
+    }
+  }
+
+  function inChild({ nodes = [TUN, VHOST], as = [], limits = {} }: Case, options: string): object {
+    const child = [process.execPath, CHILD, options, JSON.stringify(limits)];
+    // Mounts of its own, so that its /dev is nobody else's.
     const devices = ['--mount', 'sh', '-ec', withNodes(nodes), 'sh'];
     const text = network.exec('unshare', ...devices, 'setpriv', ...as, ...child);
     return JSON.parse(text) as object;
@@ -249,8 +259,8 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() says why it can not', () => {
 
   for (const one of CASES) {
     const { what, expected } = one;
-    it(expected ? `${what}: ${expected.code}` : `and it can ${what}`, () => {
-      const found = result(one);
+    it(expected ? `${what}: ${expected.code}` : `and it can ${what}`, async () => {
+      const found = await result(one);
       if (!expected) {
         assert.deepEqual(found, {});
         return;
@@ -276,9 +286,9 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() says why it can not', () => {
     });
   }
 
-  it('the tap is open already: EBUSY', () => {
+  it('the tap is open already: EBUSY', async () => {
     using tap = Tap.open({ tap: 'vn0', netns: network.name });
-    const found = result({ what: '' }) as Record<string, string>;
+    const found = (await result({ what: '' })) as Record<string, string>;
     assert.equal(tap.closed, false);
     assert.deepEqual([found['code'], found['request']], ['EBUSY', 'TUNSETIFF']);
     assert.match(found['hint'] ?? '', /another process, or another port/);

@@ -4,6 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 
+import { errorFields } from './error-fields.js';
 import { openPort } from '#lib/port/port';
 import type { PortOptions } from '#lib/port/options';
 
@@ -40,8 +41,6 @@ openPort(JSON.parse(options) as PortOptions)
       console.log('{}');
     },
     (error: unknown) => {
-      // Fields of the prototype, such as the name, are not its own.
-      const { name, message } = error as Error;
-      console.log(JSON.stringify({ name, message, ...(error as object) }));
+      console.log(JSON.stringify(errorFields(error)));
     },
   );

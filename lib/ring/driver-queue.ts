@@ -182,9 +182,9 @@ export class DriverQueue {
 
   /** Puts a chain in the avail ring; the device sees it from the next {@link publish} on. */
   offer(head: number): void {
+    this.#table.markInFlight(head); // first: what it refuses must not be in the ring
     this.#words16[this.#availRingAt + (this.#nextAvail & this.#mask)] = head;
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
-    this.#table.markInFlight(head);
     this.#inFlight++;
   }
 

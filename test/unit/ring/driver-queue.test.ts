@@ -449,4 +449,16 @@ describe('DriverQueue misuse', () => {
     assert.throws(() => queue.cancel(0), RangeError);
     assert.throws(() => queue.release(7), RangeError);
   });
+
+  it('lets the device see nothing of an offer that it refused', () => {
+    const parts = rig(4);
+    const { queue, device } = parts;
+    const head = offerSeed(parts, 1);
+    assert.throws(() => {
+      queue.offer(head);
+    }, RangeError);
+    queue.publish();
+    assert.equal(device.completeAll(), 1);
+    assert.equal(queue.poll(), 1);
+  });
 });

@@ -73,8 +73,8 @@ export class TransmitPath {
     this.#flushScheduled = false;
     if (!this.#closed) this.flush();
   };
-  /** Per slot, 1 when it is a reservation's. */
-  readonly #reserved: Uint8Array;
+  /** Per slot, the reservation that has it. */
+  readonly #reserved: (Reservation | undefined)[];
   readonly #onFault: (fault: Fault) => void;
   readonly #loans: Loans;
   #armed = false;
@@ -91,7 +91,7 @@ export class TransmitPath {
     this.#queue = options.queue;
     this.#events = options.events;
     this.#onFault = options.onFault;
-    this.#reserved = new Uint8Array(options.queue.size);
+    this.#reserved = new Array<Reservation | undefined>(options.queue.size).fill(undefined);
     this.longest = Math.min(options.limits.longest, capacity(options.slots));
     this.#loans = new Loans(options.queue, options.slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
@@ -158,8 +158,9 @@ export class TransmitPath {
     let slot = this.#transmitter.acquireOne(length);
     if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquireOne(length);
     if (slot < 0) return undefined;
-    this.#reserved[slot] = 1;
-    return new Reservation(this.#transmitter.view(slot, length), slot);
+    const reservation = new Reservation(this.#transmitter.view(slot, length), slot);
+    this.#reserved[slot] = reservation;
+    return reservation;
   }
 
   commit(reservation: Reservation, header: Readonly<NetHeader> | undefined): void {
@@ -174,6 +175,8 @@ export class TransmitPath {
   cancel(reservation: Reservation): void {
     if (this.#closed) throw closed();
     this.#transmitter.cancel(this.#takeReserved(reservation));
+    // Who was refused may wait for this very slot, and no frame be on its way that brings a call.
+    if (this.#needDrain) this.#events.call.signal();
   }
 
   flush(): void {
@@ -289,10 +292,11 @@ export class TransmitPath {
   /** The slot of a reservation, which is used up by this. */
   #takeReserved(reservation: Reservation): number {
     const { slot } = reservation;
-    if (!(reservation instanceof Reservation) || this.#reserved[slot] !== 1) {
-      throw misuse.type('reservation', 'one that is not used up yet', reservation);
+    // Also not another port's, which has a slot of the same number there.
+    if (!(reservation instanceof Reservation) || this.#reserved[slot] !== reservation) {
+      throw misuse.type('reservation', "this port's, and not used up yet", reservation);
     }
-    this.#reserved[slot] = 0;
+    this.#reserved[slot] = undefined;
     reservation.slot = -1;
     return slot;
   }
@@ -345,13 +349,25 @@ export class TransmitPath {
       this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
       return;
     }
-    const { inFlight, free, size } = this.#queue;
-    if (inFlight === 0) this.#settle();
-    if (this.#needDrain && free >= size >> 2) {
-      this.#needDrain = false;
-      this.#port.emit('drain');
+    if (this.#queue.inFlight === 0) this.#settle();
+    try {
+      this.#drain();
+    } finally {
+      if (!this.#closed) this.#listen(); // also when a handler throws
     }
-    if (this.#closed) return;
+  }
+
+  #drain(): void {
+    const { inFlight, free, size } = this.#queue;
+    // With nothing on its way, what is free is all there will be: the rest is reserved.
+    const enough = inFlight === 0 ? 1 : Math.max(1, size >> 2);
+    if (!this.#needDrain || free < enough) return;
+    this.#needDrain = false;
+    this.#port.emit('drain');
+  }
+
+  /** Asks for the next call, if there is somebody to tell of it. */
+  #listen(): void {
     if (this.#needDrain || this.#waiters.length > 0 || this.#loans.pressing) this.#arm();
     else this.#rest();
   }

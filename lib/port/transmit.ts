@@ -67,15 +67,15 @@ export class Transmitter {
   /**
    * Begins anew with a ring that the device does not use. Whatever was in flight is free again.
    *
-   * @param reserved  Per slot, 1 when it is still the caller's.
+   * @param reserved  Per slot, who has it when it is still the caller's.
    */
-  restart(reserved: Readonly<Uint8Array>): void {
+  restart(reserved: readonly unknown[]): void {
     this.#queue.reset();
     this.#describe();
     this.loans.returnAll();
     for (let i = 0; i < this.#slots.count; i++) {
       const slot = this.#queue.acquire();
-      if (reserved[slot] !== 1) this.#queue.cancel(slot);
+      if (reserved[slot] === undefined) this.#queue.cancel(slot);
     }
   }
 

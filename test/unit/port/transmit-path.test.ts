@@ -6,7 +6,7 @@ import { GuestMemory } from '#lib/memory/guest-memory';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/port';
-import { TransmitPath } from '#lib/port/transmit-path';
+import { Reservation, TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import { splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
@@ -95,5 +95,66 @@ describe('TransmitPath', () => {
     assert.equal(path.send(long, undefined), true);
     path.flush();
     assert.deepEqual(complete(), long);
+  });
+
+  const FRAME = new Uint8Array(20).fill(3);
+
+  /** Reserves slots until `free` are left. */
+  function reserveAllBut(free: number): Reservation[] {
+    return Array.from({ length: SIZE - free }, () => {
+      const reservation = path.reserve(20);
+      assert.ok(reservation);
+      return reservation;
+    });
+  }
+
+  it('keeps the promise of drain when most of the ring is reserved', async () => {
+    reserveAllBut(1);
+    assert.equal(path.send(FRAME, undefined), true);
+    assert.equal(path.send(FRAME, undefined), false);
+    const drained = once(port, 'drain');
+    complete();
+    await drained;
+    assert.equal(path.send(FRAME, undefined), true);
+  });
+
+  it('keeps the promise of drain when it is a reservation that makes room', async () => {
+    const [first] = reserveAllBut(0);
+    assert.equal(path.send(FRAME, undefined), false);
+    const drained = once(port, 'drain');
+    assert.ok(first);
+    path.cancel(first);
+    await drained;
+    assert.equal(path.send(FRAME, undefined), true);
+  });
+
+  it('goes on to wait for drained() when a handler of drain throws', async () => {
+    for (let i = 0; i < SIZE; i++) path.send(FRAME, undefined);
+    assert.equal(path.send(FRAME, undefined), false);
+    const uncaught = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    const thrown = once(process, 'uncaughtException');
+    port.on('drain', () => {
+      throw new Error('a handler failed');
+    });
+    const drained = path.drained();
+    for (let i = 0; i < SIZE - 1; i++) complete();
+    try {
+      await thrown;
+    } finally {
+      for (const listener of uncaught) process.on('uncaughtException', listener);
+    }
+    complete();
+    await drained;
+  });
+
+  it("refuses another port's reservation", () => {
+    const [mine] = reserveAllBut(SIZE - 1);
+    assert.ok(mine);
+    const other = new Reservation(new Uint8Array(20), mine.slot);
+    assert.throws(() => {
+      path.commit(other, undefined);
+    }, TypeError);
+    path.commit(mine, undefined);
   });
 });

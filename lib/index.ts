@@ -12,7 +12,7 @@ export type { Offloads } from './port/offload.js';
 export type { Frame } from './port/frame.js';
 export type { FrameCopy } from './port/frame-copies.js';
 export type { ReceiveBatch } from './port/receive.js';
-export type { Reservation } from './port/transmit-path.js';
+export type { Reservation } from './port/reservations.js';
 export type {
   PortStatistics,
   ReceiveStatistics,

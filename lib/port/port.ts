@@ -13,7 +13,7 @@ import { ReceivePath } from './receive-path.js';
 import type { ReceiveBatch } from './receive.js';
 import type { PortStatistics } from './statistics.js';
 import { TransmitPath } from './transmit-path.js';
-import type { Reservation } from './transmit-path.js';
+import type { Reservation } from './reservations.js';
 import type { Backend } from '../backend/backend.js';
 import { Tap } from '../backend/tap.js';
 import { headerSize, negotiate, vhostPart } from '../dataplane/features.js';

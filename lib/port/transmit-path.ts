@@ -7,6 +7,8 @@ import { forwardHeader } from './offload.js';
 import type { PortEvents } from './port.js';
 import { ringBroken } from './receive-path.js';
 import { SoftwareOffload } from './software-offload.js';
+import { Reservations } from './reservations.js';
+import type { Reservation } from './reservations.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
 import { Transmitter } from './transmit.js';
@@ -19,17 +21,6 @@ import type { NetHeader } from '../ring/net-header.js';
 
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 const BATCH = 32;
-
-/** A slot of the transmit ring, to be written in place and committed. */
-export class Reservation {
-  /** @internal */
-  constructor(
-    /** The frame: exactly as long as was asked for. */
-    readonly bytes: Uint8Array,
-    /** @internal -1 once committed or cancelled. */
-    public slot: number,
-  ) {}
-}
 
 /** What a transmit path works with. */
 export interface TransmitPathOptions {
@@ -73,8 +64,7 @@ export class TransmitPath {
     this.#flushScheduled = false;
     if (!this.#closed) this.flush();
   };
-  /** Per slot, the reservation that has it. */
-  readonly #reserved: (Reservation | undefined)[];
+  readonly #reservations: Reservations;
   readonly #onFault: (fault: Fault) => void;
   readonly #loans: Loans;
   #armed = false;
@@ -91,7 +81,7 @@ export class TransmitPath {
     this.#queue = options.queue;
     this.#events = options.events;
     this.#onFault = options.onFault;
-    this.#reserved = new Array<Reservation | undefined>(options.queue.size).fill(undefined);
+    this.#reservations = new Reservations(options.queue.size);
     this.longest = Math.min(options.limits.longest, capacity(options.slots));
     this.#loans = new Loans(options.queue, options.slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
@@ -158,23 +148,21 @@ export class TransmitPath {
     let slot = this.#transmitter.acquireOne(length);
     if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquireOne(length);
     if (slot < 0) return undefined;
-    const reservation = new Reservation(this.#transmitter.view(slot, length), slot);
-    this.#reserved[slot] = reservation;
-    return reservation;
+    return this.#reservations.make(this.#transmitter.view(slot, length), slot);
   }
 
   commit(reservation: Reservation, header: Readonly<NetHeader> | undefined): void {
     if (this.#closed) throw closed();
     const { length } = reservation.bytes;
     const checked = this.#transmitter.accept(length, header);
-    const slot = this.#takeReserved(reservation);
+    const slot = this.#reservations.use(reservation);
     this.#transmitter.offerReserved(slot, length, checked);
     this.#counted(length);
   }
 
   cancel(reservation: Reservation): void {
     if (this.#closed) throw closed();
-    this.#transmitter.cancel(this.#takeReserved(reservation));
+    this.#transmitter.cancel(this.#reservations.use(reservation));
     // Who was refused may wait for this very slot, and no frame be on its way that brings a call.
     if (this.#needDrain) this.#events.call.signal();
   }
@@ -222,7 +210,7 @@ export class TransmitPath {
   recover(base: number, anew: boolean): RingRecovery {
     const { unsent, unknown } = this.#transmitter.account(base);
     if (!anew && unknown === 0) return { base, unsent: 0, unknown: 0 };
-    this.#transmitter.restart(this.#reserved);
+    this.#transmitter.restart(this.#reservations.bySlot);
     this.#staged = 0;
     this.#lost += unsent + unknown;
     this.#settle(unsent + unknown > 0 ? lost(unsent + unknown) : undefined);
@@ -287,18 +275,6 @@ export class TransmitPath {
     if (this.#closed) throw closed();
     if (!(bytes instanceof Uint8Array)) throw misuse.type('frame', 'a Uint8Array', bytes);
     return this.#transmitter.accept(bytes.length, header);
-  }
-
-  /** The slot of a reservation, which is used up by this. */
-  #takeReserved(reservation: Reservation): number {
-    const { slot } = reservation;
-    // Also not another port's, which has a slot of the same number there.
-    if (!(reservation instanceof Reservation) || this.#reserved[slot] !== reservation) {
-      throw misuse.type('reservation', "this port's, and not used up yet", reservation);
-    }
-    this.#reserved[slot] = undefined;
-    reservation.slot = -1;
-    return slot;
   }
 
   /** Once more, with what is completed taken back. That may still be too little for a long frame. */

@@ -86,6 +86,7 @@ export class Frame {
 
   /** @internal Views of the frame's bytes, one for each slot that it spans. */
   pieces(): Uint8Array[] {
+    if (this.first.length === 0) return []; // after close(), see bytes
     const pieces = [this.first.subarray(0, this.firstLength)];
     for (let i = 0; i < this.extraCount; i++) {
       const tail = this.#slots.tails[this.extraSlots[i] ?? 0];

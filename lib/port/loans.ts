@@ -21,7 +21,7 @@ export class Loans {
   /** Per head, the frame that goes out from there. */
   readonly #frames: (Frame | undefined)[];
   /** Whether the device can reach an area's slots. */
-  readonly #reach = new Map<SlotArea, boolean>();
+  readonly #reach = new WeakMap<SlotArea, boolean>();
 
   /** @param connect  Makes another port's memory known to the device; false when it can't be. */
   constructor(queue: DriverQueue, slots: SlotArea, connect: (arena: Arena) => boolean) {
@@ -33,6 +33,8 @@ export class Loans {
 
   /** Whether the device can read this frame where it lies. Asks once for each area. */
   reaches(frame: Frame): boolean {
+    // Of a port that was closed nothing is left to read, and its addresses may be another's by now.
+    if (frame.first.length === 0) return false;
     const { area } = frame;
     let reach = this.#reach.get(area);
     if (reach === undefined) {
@@ -40,8 +42,7 @@ export class Loans {
       this.#reach.set(area, reach);
       if (reach) this.#limit = Math.min(this.#limit, area.count >> 2);
     }
-    // Of a port that was closed nothing is left to read.
-    return reach && frame.first.length > 0;
+    return reach;
   }
 
   /** Whether so many slots are out that they should come back soon. */
@@ -102,8 +103,6 @@ export class Loans {
 
   /** The device can't reach this arena any more. */
   forget(arena: Arena): void {
-    for (const area of this.#reach.keys()) {
-      if (area.arena === arena) this.#reach.delete(area);
-    }
+    this.#reach.delete(arena.receiveSlots);
   }
 }

@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events';
 
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
-import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { Arena, HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/port';
 import { Reservation } from '#lib/port/reservations';
@@ -20,6 +20,7 @@ describe('TransmitPath', () => {
   let path: TransmitPath;
   let device: SoftDevice;
   let slots: SlotArea;
+  let asked: Arena[];
   const events: EventFd[] = [];
 
   beforeEach(() => {
@@ -30,6 +31,7 @@ describe('TransmitPath', () => {
     ]);
     slots = new SlotArea(buffer, 0, SIZE, STRIDE, 0);
     port = new EventEmitter();
+    asked = [];
     device = new SoftDevice(ring, 0, SIZE, { eventIdx: true, memory });
     const [kick, call, err] = [new EventFd(), new EventFd(), new EventFd()];
     events.push(kick, call, err);
@@ -40,7 +42,7 @@ describe('TransmitPath', () => {
       events: { kick, call, err } as never,
       limits: { longest: SIZE * STRIDE, checksums: false, gsoTypes: 0 },
       onFault: (fault) => assert.fail(fault.message),
-      connect: () => false,
+      connect: (arena) => asked.push(arena) < 0,
     });
     path.start();
   });
@@ -158,4 +160,27 @@ describe('TransmitPath', () => {
     }, TypeError);
     path.commit(mine, undefined);
   });
+
+  /** A frame as a port with an arena of its own receives it, over `extra` further slots. */
+  function received(arena: Arena, extra: number): Frame {
+    const frame = new Frame(arena.receiveSlots, { reclaim: () => undefined }, 0);
+    frame.length = frame.firstLength = 60;
+    for (let i = 1; i <= extra; i++) {
+      frame.extraSlots.push(i);
+      frame.extraLengths.push(60);
+      frame.extraCount++;
+      frame.length += 60;
+    }
+    return frame;
+  }
+
+  for (const extra of [0, 1]) {
+    it(`refuses a frame over ${String(1 + extra)} slots whose port is closed, and asks for none of its memory`, () => {
+      const arena = Arena.allocate({ queueSize: 4, slotPayload: 1518 });
+      const frame = received(arena, extra);
+      arena.close();
+      assert.throws(() => path.forward(frame), RangeError);
+      assert.deepEqual(asked, []);
+    });
+  }
 });

@@ -124,6 +124,9 @@ export class QueuePair {
     this.#running = allOrNothing((undo) => {
       undo.push(() => {
         this.#pinAll([]);
+        // What the worker said of rings that are stopped is not to be taken for said of those to come.
+        this.receive.err.drain();
+        this.transmit.err.drain();
       });
       this.#pinAll(start.memories);
       this.#vhost.setFeatures(start.features);
@@ -140,14 +143,14 @@ export class QueuePair {
   }
 
   /**
-   * Replaces what descriptors may name, while the rings run. No descriptor that the device has not
-   * given back may name what goes.
+   * Replaces what descriptors may name, also while the rings run. No descriptor that the device has
+   * not given back may name what goes. While they do not run it is for the next start to say it again.
    *
    * @throws {VhostSystemError} `E2BIG`: more regions than the kernel's `max_mem_regions`; then all stays.
    */
   replaceMemory(memories: readonly GuestMemory[]): void {
     this.#setMemory(memories);
-    this.#pinAll(memories);
+    if (this.running) this.#pinAll(memories);
   }
 
   /** Takes both vrings back. When it returned, the worker touches neither rings nor buffers. */

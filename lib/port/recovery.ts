@@ -1,6 +1,6 @@
 import type { Arena, Borrower } from './arena.js';
 import type { ReceivePath } from './receive-path.js';
-import type { TransmitPath } from './transmit-path.js';
+import type { RingRecovery, TransmitPath } from './transmit-path.js';
 import type { Backend } from '../backend/backend.js';
 import type { QueuePair } from '../dataplane/queue-pair.js';
 import { Watchdog } from '../dataplane/repair.js';
@@ -51,9 +51,12 @@ export class Recovery implements Borrower {
   #recent: number[] = [];
   #repairs = 0;
   #pending: NodeJS.Immediate | undefined;
+  /** Closed, or given up: then one error was enough. */
   #over = false;
   /** Other ports' memory that the device may read. */
   readonly #borrowed = new Set<Arena>();
+  /** Frames to be sent lay in memory that went while the rings were stopped. */
+  #evicted = false;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
@@ -109,20 +112,41 @@ export class Recovery implements Borrower {
     return true;
   }
 
-  /** Frames of that port which are still on their way are lost, and counted. */
+  /**
+   * With frames of that port on their way, the transmit ring begins anew, and what is in it is lost
+   * and counted. No handler runs in here: the port that closes may be in one of ours.
+   */
   evict(arena: Arena): void {
     const { pair, transmit } = this.#options;
     this.#borrowed.delete(arena);
     arena.takeBackFrom(this);
     const out = transmit.stopLending(arena);
-    if (!pair.running) return;
-    if (!out) {
-      pair.replaceMemory(this.#memories());
+    if (!pair.running) {
+      this.#evicted ||= out;
       return;
     }
+    try {
+      if (out) this.#transmitAnew();
+      else pair.replaceMemory(this.#memories());
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** The receive ring goes on where it is: what is wrong with it is a fault of its own. */
+  #transmitAnew(): void {
     const bases = this.#stop();
-    const { base } = transmit.recover(bases.transmit, true);
-    this.#goOn(this.#options.receive.recover(bases.receive, false), base);
+    const { base } = this.#options.transmit.recover(bases.transmit, true);
+    this.#goOn(bases.receive, base);
+  }
+
+  /** It is our failure, and none of whose memory had to go: that is let go in any case. */
+  #fail(error: unknown): void {
+    this.#options.pair.stop();
+    const message = 'the rings do not run without the memory of a port that was closed';
+    setImmediate(() => {
+      this.#giveUp({ cause: 'kernel', ring: 'both', message }, error);
+    });
   }
 
   /** No more looks, no more repairs; other ports' memory is theirs again. */
@@ -138,12 +162,15 @@ export class Recovery implements Borrower {
       this.#giveUp(fault, undefined);
       return;
     }
+    let report: RepairReport;
     try {
-      const report = this.#repair(fault);
-      if (!this.#over) this.#options.onRepair(report);
+      report = this.#repair(fault);
     } catch (error) {
       this.#giveUp(fault, error);
+      return;
     }
+    // What a handler throws is no failure of the repair.
+    if (!this.#over) this.#options.onRepair(report);
   }
 
   #tooMany(): boolean {
@@ -155,6 +182,7 @@ export class Recovery implements Borrower {
 
   #giveUp(fault: Fault, cause: unknown): void {
     if (this.#over) return;
+    this.#over = true;
     this.#watchdog.stop();
     const code = fault.cause === 'backend' ? 'ERR_VHOST_BACKEND_LOST' : 'ERR_VHOST_QUEUE_BROKEN';
     const error = new VhostError(code, fault.message);
@@ -168,10 +196,11 @@ export class Recovery implements Borrower {
     const began = performance.now();
     const bases = this.#stop();
     const faulty = (ring: FaultyRing) => fault.ring === ring || fault.ring === 'both';
-    const sent = transmit.recover(bases.transmit, faulty('transmit'));
+    let sent = transmit.recover(bases.transmit, faulty('transmit'));
     const receiveBase = receive.recover(bases.receive, faulty('receive'));
-    // A handler may have closed the port.
+    // A handler may have closed this port, or one whose frames were to go out here.
     if (!this.#over) {
+      if (this.#evicted) sent = sum(sent, transmit.recover(sent.base, true));
       if (backend.lost()) backend.reopen();
       this.#goOn(receiveBase, sent.base);
       this.#repairs++;
@@ -183,6 +212,7 @@ export class Recovery implements Borrower {
 
   /** The avail indices from which the device would have read on. */
   #stop(): { receive: number; transmit: number } {
+    this.#evicted = false;
     this.#options.pair.stop();
     return this.#options.pair.bases();
   }
@@ -211,4 +241,13 @@ export class Recovery implements Borrower {
       workerPollMicroseconds,
     });
   }
+}
+
+/** What two recoveries in a row lost; the ring goes on from the second. */
+function sum(first: RingRecovery, second: RingRecovery): RingRecovery {
+  return {
+    base: second.base,
+    unsent: first.unsent + second.unsent,
+    unknown: first.unknown + second.unknown,
+  };
 }

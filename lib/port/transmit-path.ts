@@ -118,9 +118,9 @@ export class TransmitPath {
     }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
     const { length } = frame;
-    if (this.#loans.pressing) this.#transmitter.reclaim();
+    if (this.#loans.pressing) this.#reclaim();
     if (!this.#transmitter.putReceived(frame)) {
-      const room = this.#transmitter.reclaim() > 0;
+      const room = this.#reclaim() > 0;
       if (!room || !this.#transmitter.putReceived(frame)) return this.#refuse();
     }
     this.#counted(length);
@@ -217,13 +217,14 @@ export class TransmitPath {
     return { base: 0, unsent, unknown };
   }
 
-  /** The ring goes on after a repair: who waited for room has it. */
+  /** The ring goes on after a repair: who waited for room has it, and is told in a turn of its own. */
   resumed(): void {
-    this.#completed();
+    this.#events.call.signal();
   }
 
   /** Whether something of this arena is still out; it will not be lent from again. */
   stopLending(arena: Arena): boolean {
+    this.#reclaim();
     this.#loans.forget(arena);
     return this.#loans.has(arena);
   }
@@ -239,7 +240,7 @@ export class TransmitPath {
   }
 
   statistics(): TransmitStatistics {
-    if (!this.#queue.broken) this.#transmitter.reclaim();
+    this.#reclaim();
     const { inFlight } = this.#queue;
     return { ...this.#counters, full: this.#full, lost: this.#lost, inFlight };
   }
@@ -252,7 +253,7 @@ export class TransmitPath {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checked = this.#transmitter.accept(length, header);
     if (!this.#transmitter.putPieces(pieces, length, checked)) {
-      const room = this.#transmitter.reclaim() > 0;
+      const room = this.#reclaim() > 0;
       if (!room || !this.#transmitter.putPieces(pieces, length, checked)) return this.#refuse();
     }
     this.#counted(length);
@@ -279,13 +280,13 @@ export class TransmitPath {
 
   /** Once more, with what is completed taken back. That may still be too little for a long frame. */
   #retry(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    const room = this.#transmitter.reclaim() > 0;
+    const room = this.#reclaim() > 0;
     return (room && this.#transmitter.put(bytes, header)) || this.#refuse();
   }
 
   /** Takes back completed slots. When there are none: asks to be called, and says no. */
   #makeRoom(): boolean {
-    return this.#transmitter.reclaim() > 0 || this.#refuse();
+    return this.#reclaim() > 0 || this.#refuse();
   }
 
   #refuse(): false {
@@ -318,13 +319,19 @@ export class TransmitPath {
     if (this.#queue.armCalls(after)) this.#events.call.signal();
   }
 
-  #completed(): void {
+  /** Takes back completed slots; how many. What can't be true is for a repair, not for the caller. */
+  #reclaim(): number {
     try {
-      this.#transmitter.reclaim();
+      return this.#transmitter.reclaim();
     } catch (error) {
       this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
-      return;
+      return 0;
     }
+  }
+
+  #completed(): void {
+    this.#reclaim();
+    if (this.#queue.broken) return;
     if (this.#queue.inFlight === 0) this.#settle();
     try {
       this.#drain();

@@ -21,6 +21,7 @@ describe('TransmitPath', () => {
   let device: SoftDevice;
   let slots: SlotArea;
   let asked: Arena[];
+  const faults: string[] = [];
   const events: EventFd[] = [];
 
   beforeEach(() => {
@@ -41,7 +42,7 @@ describe('TransmitPath', () => {
       slots,
       events: { kick, call, err } as never,
       limits: { longest: SIZE * STRIDE, checksums: false, gsoTypes: 0 },
-      onFault: (fault) => assert.fail(fault.message),
+      onFault: (fault) => faults.push(fault.cause),
       connect: (arena) => asked.push(arena) < 0,
     });
     path.start();
@@ -49,6 +50,7 @@ describe('TransmitPath', () => {
   afterEach(() => {
     path.close();
     for (const event of events.splice(0)) event.close();
+    assert.deepEqual(faults.splice(0), []);
   });
 
   /** The device takes one frame and gives it back: its bytes. */
@@ -183,4 +185,13 @@ describe('TransmitPath', () => {
       assert.deepEqual(asked, []);
     });
   }
+
+  it('leaves what can not be true to the repair, and is only full for the caller', () => {
+    for (let i = 0; i < SIZE; i++) path.send(FRAME, undefined);
+    events[1]?.unwatch(); // nobody looks but the caller
+    device.jump(SIZE + 1);
+    assert.equal(path.send(FRAME, undefined), false);
+    assert.equal(path.statistics().inFlight, SIZE);
+    assert.ok(faults.splice(0).every((cause) => cause === 'corrupt'));
+  });
 });

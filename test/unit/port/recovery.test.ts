@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+
+import { Arena } from '#lib/port/arena';
+import { Recovery } from '#lib/port/recovery';
+import type { RecoveryOptions, RepairReport } from '#lib/port/recovery';
+import type { RingRecovery } from '#lib/port/transmit-path';
+import type { GuestMemory } from '#lib/memory/guest-memory';
+import type { VhostError } from '#lib/errors';
+
+const FAULT = { cause: 'kernel', ring: 'receive', message: 'a ring broke' } as const;
+
+describe('Recovery', () => {
+  let own: Arena;
+  let other: Arena;
+  let running: boolean;
+  let startFails: boolean;
+  let lent: boolean;
+  let recovered: boolean[];
+  let onDelivery: () => void;
+  let errors: VhostError[];
+  let reports: RepairReport[];
+  let recovery: Recovery;
+
+  const pair = {
+    get running() {
+      return running;
+    },
+    worker: undefined,
+    bases: () => ({ receive: 0, transmit: 0 }),
+    replaceMemory: (memories: GuestMemory[]) => {
+      assert.ok(memories.every((one) => !one.closed));
+    },
+    start: () => {
+      if (startFails) throw new Error('no backend any more');
+      running = true;
+    },
+    stop: () => {
+      running = false;
+    },
+  };
+  const receive = {
+    start: () => undefined,
+    resumed: () => undefined,
+    recover: () => {
+      onDelivery();
+      return 0;
+    },
+  };
+  const transmit = {
+    start: () => undefined,
+    resumed: () => undefined,
+    progress: () => ({ waiting: 0, used: 0 }),
+    kick: () => undefined,
+    stopLending: () => lent,
+    recover: (_base: number, anew: boolean): RingRecovery => {
+      recovered.push(anew);
+      return { base: 0, unsent: anew ? 2 : 0, unknown: 0 };
+    },
+  };
+
+  beforeEach(() => {
+    own = Arena.allocate({ queueSize: 4, slotPayload: 1518 });
+    other = Arena.allocate({ queueSize: 4, slotPayload: 1518 });
+    running = startFails = lent = false;
+    recovered = [];
+    errors = [];
+    reports = [];
+    onDelivery = () => undefined;
+    recovery = new Recovery({
+      pair,
+      backend: { queues: [{}], lost: () => false },
+      arena: own,
+      features: 0n,
+      receive,
+      transmit,
+      repair: true,
+      onRepair: (report: RepairReport) => reports.push(report),
+      onError: (error: VhostError) => errors.push(error),
+    } as unknown as RecoveryOptions);
+    recovery.start();
+  });
+  afterEach(() => {
+    recovery.close();
+    own.close();
+    other.close();
+  });
+
+  /** When everything that waits for a turn of its own has had it. */
+  async function turns(): Promise<void> {
+    for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  it('lets a port close although our rings do not start again without its memory, and says so', async () => {
+    recovery.borrow(other);
+    lent = startFails = true;
+    other.close();
+    assert.equal(other.memory.closed, true);
+    assert.equal(running, false);
+    await turns();
+    assert.deepEqual(
+      errors.map((error) => [error.code, (error.cause as Error).message]),
+      [['ERR_VHOST_QUEUE_BROKEN', 'no backend any more']],
+    );
+  });
+
+  it('begins the transmit ring anew when the port of its frames is closed during a repair', async () => {
+    recovery.borrow(other);
+    onDelivery = () => {
+      lent = true;
+      other.close();
+    };
+    recovery.report(FAULT);
+    await turns();
+    assert.deepEqual(recovered, [false, true]);
+    assert.equal(reports[0]?.unsent, 2);
+    assert.equal(running, true);
+    assert.deepEqual(errors, []);
+  });
+
+  it('tells of the end once', async () => {
+    startFails = true;
+    recovery.report(FAULT);
+    await turns();
+    recovery.report(FAULT);
+    await turns();
+    assert.equal(errors.length, 1);
+  });
+
+  it("does not take what a handler of 'repair' throws for a failed repair", async () => {
+    const uncaught = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    const thrown: unknown[] = [];
+    process.once('uncaughtException', (error) => thrown.push(error));
+    const failure = new Error('a handler failed');
+    reports.push = () => {
+      throw failure;
+    };
+    try {
+      recovery.report(FAULT);
+      await turns();
+    } finally {
+      process.removeAllListeners('uncaughtException');
+      for (const listener of uncaught) process.on('uncaughtException', listener);
+    }
+    assert.deepEqual(thrown, [failure]);
+    assert.deepEqual(errors, []);
+  });
+});

@@ -40,6 +40,8 @@ export class SlotArea {
   readonly words32: Uint32Array;
   /** Whose area it is. */
   arena: Arena | undefined;
+  /** Slots that devices read where they lie, on whichever rings. */
+  out = 0;
 
   constructor(
     buffer: ArrayBuffer,
@@ -64,6 +66,11 @@ export class SlotArea {
     return this.guestAddress + slot * this.stride + HEADER_AT;
   }
 
+  /** So many slots are out that they should come back: beyond, there may be none to receive in. */
+  get pressing(): boolean {
+    return this.out > 0 && this.out >= this.count >> 2;
+  }
+
   /** How many slots a frame of this length takes. */
   slotsFor(byteLength: number): number {
     const rest = byteLength - this.capacity;
@@ -75,6 +82,8 @@ export class SlotArea {
 export interface Borrower {
   /** The arena goes: nothing of it may be read any more when this has returned. */
   evict(arena: Arena): void;
+  /** Gives back what it has read. */
+  giveBack(): void;
 }
 
 /** What the memory of a port is made for. */
@@ -169,6 +178,11 @@ export class Arena {
   /** It will not any more. */
   takeBackFrom(borrower: Borrower): void {
     this.#borrowers.delete(borrower);
+  }
+
+  /** Asks everybody for what they have read already: who sends nothing more does not look by himself. */
+  recall(): void {
+    for (const borrower of this.#borrowers) borrower.giveBack();
   }
 
   /** @throws {VhostError} `ERR_VHOST_MEMORY_IN_USE`: the kernel may still use it. */

@@ -10,10 +10,6 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 export class Loans {
   /** Frames that are out. */
   count = 0;
-  /** The slots that they span. */
-  #slotsOut = 0;
-  /** A quarter of the smallest ring that lends: beyond, it may run out of slots to receive in. */
-  #limit = Infinity;
 
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
@@ -22,6 +18,8 @@ export class Loans {
   readonly #frames: (Frame | undefined)[];
   /** Whether the device can reach an area's slots. */
   readonly #reach = new WeakMap<SlotArea, boolean>();
+  /** The areas that it can. */
+  readonly #areas = new Set<SlotArea>();
 
   /** @param connect  Makes another port's memory known to the device; false when it can't be. */
   constructor(queue: DriverQueue, slots: SlotArea, connect: (arena: Arena) => boolean) {
@@ -40,14 +38,16 @@ export class Loans {
     if (reach === undefined) {
       reach = area.arena !== undefined && this.#connect(area.arena);
       this.#reach.set(area, reach);
-      if (reach) this.#limit = Math.min(this.#limit, area.count >> 2);
+      if (reach) this.#areas.add(area);
     }
     return reach;
   }
 
-  /** Whether so many slots are out that they should come back soon. */
+  /** Whether something is out that should come back soon. */
   get pressing(): boolean {
-    return this.#slotsOut >= this.#limit;
+    if (this.count === 0) return false;
+    for (const area of this.#areas) if (area.pressing) return true;
+    return false;
   }
 
   /** Describes a frame where it lies; the head, or -1 when too few descriptors are free. */
@@ -67,7 +67,7 @@ export class Loans {
     }
     this.#frames[head] = frame;
     this.count++;
-    this.#slotsOut += 1 + frame.extraCount;
+    area.out += 1 + frame.extraCount;
     frame.lend();
     return head;
   }
@@ -78,7 +78,7 @@ export class Loans {
     if (!frame) return;
     this.#frames[head] = undefined;
     this.count--;
-    this.#slotsOut -= 1 + frame.extraCount;
+    frame.area.out -= 1 + frame.extraCount;
     // The descriptors name their own slots again.
     for (let id = head; id >= 0; id = this.#queue.next(id)) {
       this.#queue.setDescriptor(id, this.#slots.address(id), HEADER_SIZE, 0);
@@ -92,8 +92,10 @@ export class Loans {
     const out = this.#frames.filter((frame) => frame !== undefined);
     this.#frames.fill(undefined);
     this.count = 0;
-    this.#slotsOut = 0;
-    for (const frame of out) frame.takeBack();
+    for (const frame of out) {
+      frame.area.out -= 1 + frame.extraCount;
+      frame.takeBack();
+    }
   }
 
   /** Whether something of this arena is out. */
@@ -104,5 +106,6 @@ export class Loans {
   /** The device can't reach this arena any more. */
   forget(arena: Arena): void {
     this.#reach.delete(arena.receiveSlots);
+    this.#areas.delete(arena.receiveSlots);
   }
 }

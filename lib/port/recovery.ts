@@ -133,6 +133,10 @@ export class Recovery implements Borrower {
     }
   }
 
+  giveBack(): void {
+    this.#options.transmit.reclaim();
+  }
+
   /** The receive ring goes on where it is: what is wrong with it is a fault of its own. */
   #transmitAnew(): void {
     const bases = this.#stop();

@@ -118,13 +118,19 @@ export class TransmitPath {
     }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
     const { length } = frame;
-    if (this.#loans.pressing) this.#reclaim();
+    if (frame.area.pressing) this.#recall(frame.area);
     if (!this.#transmitter.putReceived(frame)) {
-      const room = this.#reclaim() > 0;
+      const room = this.reclaim() > 0;
       if (!room || !this.#transmitter.putReceived(frame)) return this.#refuse();
     }
     this.#counted(length);
     return true;
+  }
+
+  /** What has been read goes back; where it is ours that is enough. */
+  #recall(area: SlotArea): void {
+    this.reclaim();
+    if (area.pressing) area.arena?.recall();
   }
 
   #forwardCopy(frame: Frame): boolean {
@@ -224,7 +230,7 @@ export class TransmitPath {
 
   /** Whether something of this arena is still out; it will not be lent from again. */
   stopLending(arena: Arena): boolean {
-    this.#reclaim();
+    this.reclaim();
     this.#loans.forget(arena);
     return this.#loans.has(arena);
   }
@@ -239,8 +245,18 @@ export class TransmitPath {
     this.#loans.returnAll();
   }
 
+  /** Takes back completed slots; how many. What can't be true is for a repair, not for the caller. */
+  reclaim(): number {
+    try {
+      return this.#transmitter.reclaim();
+    } catch (error) {
+      this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
+      return 0;
+    }
+  }
+
   statistics(): TransmitStatistics {
-    this.#reclaim();
+    this.reclaim();
     const { inFlight } = this.#queue;
     return { ...this.#counters, full: this.#full, lost: this.#lost, inFlight };
   }
@@ -253,7 +269,7 @@ export class TransmitPath {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checked = this.#transmitter.accept(length, header);
     if (!this.#transmitter.putPieces(pieces, length, checked)) {
-      const room = this.#reclaim() > 0;
+      const room = this.reclaim() > 0;
       if (!room || !this.#transmitter.putPieces(pieces, length, checked)) return this.#refuse();
     }
     this.#counted(length);
@@ -280,13 +296,13 @@ export class TransmitPath {
 
   /** Once more, with what is completed taken back. That may still be too little for a long frame. */
   #retry(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    const room = this.#reclaim() > 0;
+    const room = this.reclaim() > 0;
     return (room && this.#transmitter.put(bytes, header)) || this.#refuse();
   }
 
   /** Takes back completed slots. When there are none: asks to be called, and says no. */
   #makeRoom(): boolean {
-    return this.#reclaim() > 0 || this.#refuse();
+    return this.reclaim() > 0 || this.#refuse();
   }
 
   #refuse(): false {
@@ -319,18 +335,8 @@ export class TransmitPath {
     if (this.#queue.armCalls(after)) this.#events.call.signal();
   }
 
-  /** Takes back completed slots; how many. What can't be true is for a repair, not for the caller. */
-  #reclaim(): number {
-    try {
-      return this.#transmitter.reclaim();
-    } catch (error) {
-      this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
-      return 0;
-    }
-  }
-
   #completed(): void {
-    this.#reclaim();
+    this.reclaim();
     if (this.#queue.broken) return;
     if (this.#queue.inFlight === 0) this.#settle();
     try {

@@ -22,6 +22,13 @@ export interface Fault {
   readonly message: string;
 }
 
+/** The interface is gone. */
+export const BACKEND_LOST: Fault = {
+  cause: 'backend',
+  ring: 'both',
+  message: 'the interface is gone',
+};
+
 /** How far a ring has come. */
 export interface RingProgress {
   /** Chains that the device has not completed. */
@@ -96,7 +103,7 @@ export class Watchdog {
   /** One look; undefined when all is well, or may still become so. */
   look(): Fault | undefined {
     if (this.#subject.backendLost()) {
-      return { cause: 'backend', ring: 'both', message: 'the interface is gone' };
+      return BACKEND_LOST;
     }
     try {
       return this.#lookAtTransmit();

@@ -3,7 +3,7 @@ import type { ReceivePath } from './receive-path.js';
 import type { RingRecovery, TransmitPath } from './transmit-path.js';
 import type { Backend } from '../backend/backend.js';
 import type { QueuePair } from '../dataplane/queue-pair.js';
-import { Watchdog } from '../dataplane/repair.js';
+import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
 import type { Fault, FaultCause, FaultyRing } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
@@ -94,7 +94,8 @@ export class Recovery implements Borrower {
     this.#watchdog.stop();
     this.#pending = setImmediate(() => {
       this.#pending = undefined;
-      this.#act(fault);
+      // A worker whose tap is gone may say first that it gave a ring up (Linux 6.1).
+      this.#act(this.#options.backend.lost() ? BACKEND_LOST : fault);
     });
   }
 

@@ -16,6 +16,7 @@ namespace vhost_net {
 struct AddonData {
   Napi::FunctionReference make_system_error;  ///< (errno, syscall, request, path?) -> Error
   Napi::FunctionReference descriptor_class;
+  std::shared_ptr<OpenFile> new_file;  ///< for the Descriptor that is being made, else none
 };
 
 /// Throws the error that JavaScript makes of an errno; returns undefined, for a caller to return.

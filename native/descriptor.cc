@@ -38,20 +38,23 @@ Napi::Value Duplicate(const Napi::CallbackInfo& info) {
 }  // namespace
 
 Descriptor::Descriptor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Descriptor>(info) {
-  // Only Make() has an External to hand over: JavaScript cannot turn a number into an owner.
-  if (info.Length() != 1 || !info[0].IsExternal()) {
+  // Only Make() leaves one there: JavaScript cannot turn a number into an owner. Not by way of an
+  // External either: there are others than ours, such as those of Node's streams.
+  file_ = std::move(info.Env().GetInstanceData<AddonData>()->new_file);
+  if (!file_) {
     Napi::TypeError::New(info.Env(), "Descriptor has no public constructor")
         .ThrowAsJavaScriptException();
     return;
   }
-  file_ = *info[0].As<Napi::External<std::shared_ptr<OpenFile>>>().Data();
   napi_type_tag_object(info.Env(), info.This(), &kTag);
 }
 
 Napi::Value Descriptor::Make(Napi::Env env, UniqueFd fd, FileKind kind) {
-  const Napi::Function constructor = env.GetInstanceData<AddonData>()->descriptor_class.Value();
-  auto file = std::make_shared<OpenFile>(std::move(fd), kind);
-  return constructor.New({Napi::External<std::shared_ptr<OpenFile>>::New(env, &file)});
+  AddonData* data = env.GetInstanceData<AddonData>();
+  data->new_file = std::make_shared<OpenFile>(std::move(fd), kind);
+  const Napi::Value made = data->descriptor_class.Value().New({});
+  data->new_file.reset();  // also when nothing was made
+  return made;
 }
 
 Descriptor* Descriptor::From(const Napi::Value& value) {

@@ -46,6 +46,28 @@ describe('the native boundary', function () {
     assert.equal(text, 'true');
   });
 
+  it("takes no External of somebody else's for a descriptor", () => {
+    const text = run(`
+      const { stdout } = require('node:child_process').spawn('true');
+      const external = stdout._handle._externalStream;
+      console.log(require('node:util').types.isExternal(external));
+      console.log(fails(() => new native.Descriptor(external)));
+      console.log(fails(() => Reflect.construct(native.Descriptor, [])));`);
+    assert.deepEqual(text.split('\n'), [
+      'true',
+      'Descriptor has no public constructor',
+      'Descriptor has no public constructor',
+    ]);
+  });
+
+  it('tells the kernel nothing of a vring whose place it could not keep', () => {
+    const text = run(`
+      const eventfd = native.eventfdCreate();
+      console.log(fails(() => native.vhostSetVringNum(eventfd, 2, 4)));
+      console.log(fails(() => native.vhostSetVringAddr(eventfd, 2, 0, 0n, 0n, 0n, 0n)));`);
+    assert.match(text, /^ENOBUFS.* VHOST_SET_VRING_NUM\nENOBUFS.* VHOST_SET_VRING_ADDR$/);
+  });
+
   it('lets nobody exchange the function that makes its errors', () => {
     const text = run(`console.log(fails(() => native.configure(() => 1)));`);
     assert.equal(text, 'configure() was called already');

@@ -243,18 +243,11 @@ export class Port extends EventEmitter<PortEvents> {
    * of its memory has length 0 afterwards. May be called at any time, also in a handler, and twice.
    */
   close(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    this.#closed = true;
-    try {
-      this.#recovery.close();
-      this.#receive.close();
-      this.#transmit.close();
-    } finally {
-      this.#down.unwind();
-      this.#transmit.returnLoans();
-    }
-    this.emit('close');
-    return Promise.resolve();
+    // What throws in here rejects.
+    return new Promise((resolve) => {
+      if (!this.#closed) this.#takeDown();
+      resolve();
+    });
   }
 
   /** The same as {@link close}: for `await using`. */
@@ -265,6 +258,20 @@ export class Port extends EventEmitter<PortEvents> {
   /** Received frames as copies, which stay valid. While the loop is slow, the ring and the kernel buffer. */
   [Symbol.asyncIterator](): AsyncIterableIterator<FrameCopy> {
     return frameCopies(this);
+  }
+
+  /** A step that fails keeps none of the others from happening. */
+  #takeDown(): void {
+    this.#closed = true;
+    this.#recovery.close();
+    this.#receive.close();
+    this.#transmit.close();
+    try {
+      this.#down.unwind();
+    } finally {
+      this.#transmit.returnLoans();
+      this.emit('close');
+    }
   }
 
   #negotiate(options: CheckedPortOptions): bigint {

@@ -8,6 +8,8 @@ import type { ProcessState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
+import type { Frame } from '#lib/port/frame';
+import type { RepairReport } from '#lib/port/recovery';
 import { VhostNet } from '#lib/sys/vhost-net';
 
 const A = [2, 0, 0, 0, 0, 0xa];
@@ -152,5 +154,44 @@ describeWith(['vhost', 'tun', 'root'], 'forwarding between two ports', () => {
     const more = once(left, 'receive');
     for (let i = 0; i < SIZE; i++) generator.send(patterns.make(i));
     await more;
+  });
+
+  it('closes a port whose frames are on their way out of a deleted tap, and mends the other', async () => {
+    const patterns = new PatternFrames(B, A);
+    const [, second] = networks;
+    right.on('error', () => undefined);
+    const closed = new Promise<void>((resolve) => {
+      left.on('receive', (batch) => {
+        for (const frame of batch) right.forward(frame);
+        right.flush();
+        second?.ip('link', 'del', 'dev', 'right');
+        resolve(left.close());
+      });
+    });
+    for (let i = 0; i < 20; i++) generator.send(patterns.make(i));
+    await closed;
+    const [{ cause }] = (await once(right, 'repair')) as [RepairReport];
+    assert.equal(cause, 'backend');
+  });
+
+  it('refuses a held frame whose port was closed, also when another has its place in memory', async () => {
+    const patterns = new PatternFrames(B, A);
+    left.removeAllListeners('receive');
+    const held = new Promise<Frame>((resolve) => {
+      left.once('receive', (batch) => {
+        resolve(batch.at(0).hold());
+      });
+    });
+    generator.send(patterns.make(0));
+    const frame = await held;
+    await left.close();
+    const [first] = networks;
+    const next = await openPort({
+      backend: { tap: 'next', netns: first?.name ?? '' },
+      queueSize: SIZE,
+    });
+    assert.throws(() => right.forward(frame), RangeError);
+    await next.close();
+    await right.close();
   });
 });

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { TestNetwork } from '../support/network.js';
 import { PatternFrames } from '../support/pattern.js';
 import { describeWith } from '../support/requirements.js';
+import { Tap } from '#lib/backend/tap';
 import { openPort } from '#lib/port/port';
 import type { Frame } from '#lib/port/frame';
 import type { Port } from '#lib/port/port';
@@ -55,6 +56,21 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     assert.equal(a.send(patterns.make(taken)), true);
     await a.drained();
     assert.equal(a.statistics().transmit.inFlight, 0);
+  });
+
+  it('close() takes down what it can, says so, and rejects with what failed', async () => {
+    const tap = Tap.open({ tap: 'c', netns: network.name });
+    const close = tap.close.bind(tap);
+    tap.close = () => {
+      close();
+      throw new Error('not today');
+    };
+    const port = await openPort({ backend: tap, queueSize: 64 });
+    let closed = 0;
+    port.on('close', () => closed++);
+    await assert.rejects(port.close(), /not today/);
+    await port.close();
+    assert.equal(closed, 1);
   });
 
   it('sends what was written in place to a reservation, and refuses to send it twice', async () => {

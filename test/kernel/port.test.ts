@@ -45,6 +45,23 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     });
   }
 
+  /** Counts the pattern frames of `port`; the answer waits until `wanted` have come in all. */
+  function counting(port: Port): (wanted: number) => Promise<void> {
+    let count = 0;
+    let look = (): void => undefined;
+    port.on('receive', (batch) => {
+      for (const frame of batch) if (PatternFrames.is(frame.first)) count++;
+      look();
+    });
+    return (wanted) =>
+      new Promise((resolve) => {
+        look = () => {
+          if (count >= wanted) resolve();
+        };
+        look();
+      });
+  }
+
   it('send() returns false when the ring is full, takes nothing then, and drain comes', async () => {
     let taken = 0;
     while (a.send(patterns.make(taken))) taken++;
@@ -176,26 +193,18 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
       workerPollMicroseconds: 50,
     });
     network.ip('link', 'set', 'dev', 'poller', 'master', 'br0');
-    let count = 0;
-    const arrived = (wanted: number) =>
-      new Promise<void>((resolve) => {
-        poller.on('receive', (batch) => {
-          for (const frame of batch) if (PatternFrames.is(frame.first)) count++;
-          if (count >= wanted) resolve();
-        });
-      });
-    const first = arrived(1);
+    const polled = counting(poller);
     a.send(patterns.make(0));
-    await first;
+    await polled(1);
     const { calls } = poller.statistics().receive;
-    b.on('receive', () => undefined);
+    const calledFor = counting(b);
+    await calledFor(1);
     const called = b.statistics().receive.calls;
-    const more = arrived(20);
     for (let i = 0; i < 19; i++) {
       a.send(patterns.make(i));
       await a.drained();
     }
-    await more;
+    await Promise.all([polled(20), calledFor(20)]);
     assert.equal(poller.statistics().receive.calls, calls);
     assert.ok(b.statistics().receive.calls > called);
     await poller.close();

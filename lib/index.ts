@@ -13,6 +13,7 @@ export type { Frame } from './port/frame.js';
 export type { FrameCopy } from './port/frame-copies.js';
 export type { ReceiveBatch } from './port/receive.js';
 export type { Reservation } from './port/reservations.js';
+export type { WriteFrame } from './port/transmit.js';
 export type {
   PortStatistics,
   ReceiveStatistics,

@@ -13,6 +13,7 @@ import { ReceivePath } from './receive-path.js';
 import type { ReceiveBatch } from './receive.js';
 import type { PortStatistics } from './statistics.js';
 import { TransmitPath } from './transmit-path.js';
+import type { WriteFrame } from './transmit.js';
 import type { Reservation } from './reservations.js';
 import type { Backend } from '../backend/backend.js';
 import { Tap } from '../backend/tap.js';
@@ -163,6 +164,21 @@ export class Port extends EventEmitter<PortEvents> {
    */
   forward(frame: Frame): boolean {
     return this.#transmit.forward(frame);
+  }
+
+  /**
+   * Sends frames of one length that `write` writes in place, one after the other: the cheapest way to
+   * send. Their memory holds what an earlier frame left there. In `write` nothing can be sent by this
+   * port.
+   *
+   * @param count  How many.
+   * @param length  Bytes of each; 14 to what one slot holds, which is the MTU and more.
+   * @returns How many were sent: fewer when the ring is full, and then `drain` will come.
+   * @throws What `write` throws; the frames before are sent, this one is not.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`, `ERR_VHOST_STATE` (called from `write`).
+   */
+  sendInPlace(count: number, length: number, write: WriteFrame): number {
+    return this.#transmit.sendInPlace(count, length, write);
   }
 
   /**

@@ -118,12 +118,12 @@ export class Receiver {
 
   #postAll(): void {
     const held = this.#heldSlots();
-    for (let i = 0; i < this.#slots.count; i++) {
-      const slot = this.#queue.acquire();
-      const length = HEADER_SIZE + this.#slots.capacity;
+    const length = HEADER_SIZE + this.#slots.capacity;
+    for (let slot = 0; slot < this.#slots.count; slot++) {
       this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
-      if (!held.has(slot)) this.#queue.offer(slot);
+      if (held.has(slot)) this.#queue.claim(slot);
     }
+    while (this.#queue.offerNext(length) >= 0);
   }
 
   #heldSlots(): Set<number> {

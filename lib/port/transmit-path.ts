@@ -11,8 +11,9 @@ import { Reservations } from './reservations.js';
 import type { Reservation } from './reservations.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
-import { Transmitter } from './transmit.js';
-import type { TransmitLimits } from './transmit.js';
+import { MIN_FRAME, Transmitter } from './transmit.js';
+import type { TransmitLimits, WriteFrame } from './transmit.js';
+import { TransmitWaiters, lost } from './transmit-waiters.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault, RingProgress } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
@@ -44,17 +45,11 @@ export interface RingRecovery {
   readonly unknown: number;
 }
 
-interface Waiter {
-  resolve: () => void;
-  reject: (error: Error) => void;
-}
-
 /** The transmit side of a port: when to let the worker see frames, whom to wake, when to reclaim. */
 export class TransmitPath {
   /** Bytes of the longest frame. */
   readonly longest: number;
 
-  readonly #port: EventEmitter<PortEvents>;
   readonly #queue: DriverQueue;
   readonly #transmitter: Transmitter;
   readonly #events: VringEvents;
@@ -67,47 +62,64 @@ export class TransmitPath {
   readonly #reservations: Reservations;
   readonly #onFault: (fault: Fault) => void;
   readonly #loans: Loans;
-  #armed = false;
+  readonly #waiters: TransmitWaiters;
+  /** Bytes of the longest frame that fits one slot; -1 when nothing may be sent. */
+  #longestShort: number;
+  /** Bytes of the frames that are offered and not published. */
+  #unpublishedBytes = 0;
   #full = 0;
   #lost = 0;
-  #staged = 0;
   #flushScheduled = false;
-  #needDrain = false;
-  #waiters: Waiter[] = [];
   #closed = false;
 
   constructor(options: TransmitPathOptions) {
-    this.#port = options.port;
-    this.#queue = options.queue;
-    this.#events = options.events;
+    const { queue, slots, events } = options;
+    this.#queue = queue;
+    this.#events = events;
     this.#onFault = options.onFault;
-    this.#reservations = new Reservations(options.queue.size);
-    this.longest = Math.min(options.limits.longest, capacity(options.slots));
-    this.#loans = new Loans(options.queue, options.slots, options.connect);
+    this.#reservations = new Reservations(queue.size);
+    this.longest = Math.min(options.limits.longest, capacity(slots));
+    this.#longestShort = Math.min(this.longest, slots.capacity);
+    this.#loans = new Loans(queue, slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
-    this.#transmitter = new Transmitter(options.queue, options.slots, limits, this.#loans);
+    this.#transmitter = new Transmitter(queue, slots, limits, this.#loans);
+    this.#waiters = new TransmitWaiters({
+      port: options.port,
+      queue,
+      loans: this.#loans,
+      call: events.call,
+      reclaim: () => this.reclaim(),
+    });
   }
 
   /** Begins to listen to the worker. */
   start(): void {
-    this.#events.call.watch(() => {
-      this.#counters.calls++;
-      this.#completed();
-    });
     this.#events.err.watch(() => {
       this.#onFault(ringBroken('transmit'));
     });
-    // Nothing to wait for keeps the process alive; what the caller waits for does.
-    this.#events.call.unref();
     this.#events.err.unref();
-    this.#rest();
+    this.#waiters.start();
   }
 
   send(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    const checked = this.#check(bytes, header);
-    if (!this.#transmitter.put(bytes, checked) && !this.#retry(bytes, checked)) return false;
-    this.#counted(bytes.length);
-    return true;
+    // What is usual first, with as little as can be: everything else is sorted out below.
+    if (header === undefined && bytes instanceof Uint8Array) {
+      const { length } = bytes;
+      const isShort = length >= MIN_FRAME && length <= this.#longestShort;
+      if (isShort && this.#transmitter.putShort(bytes, length)) {
+        this.#offered(length);
+        return true;
+      }
+    }
+    return this.#sendAny(bytes, header);
+  }
+
+  #sendAny(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
+    if (this.#closed) throw closed();
+    if (!(bytes instanceof Uint8Array)) throw misuse.type('frame', 'a Uint8Array', bytes);
+    const { length } = bytes;
+    const checked = this.#transmitter.accept(length, header);
+    return this.#put(length, () => this.#transmitter.put(bytes, checked));
   }
 
   /** From where it was received, when the device can reach that; else from a copy. */
@@ -117,14 +129,8 @@ export class TransmitPath {
       return this.#forwardInSoftware(frame);
     }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
-    const { length } = frame;
     if (frame.area.pressing) this.#recall(frame.area);
-    if (!this.#transmitter.putReceived(frame)) {
-      const room = this.reclaim() > 0;
-      if (!room || !this.#transmitter.putReceived(frame)) return this.#refuse();
-    }
-    this.#counted(length);
-    return true;
+    return this.#put(frame.length, () => this.#transmitter.putReceived(frame));
   }
 
   /** What has been read goes back; where it is ours that is enough. */
@@ -148,11 +154,46 @@ export class TransmitPath {
     return taken;
   }
 
+  sendInPlace(count: number, length: number, write: WriteFrame): number {
+    if (this.#closed) throw closed();
+    checkInPlace(count, write);
+    this.#transmitter.accept(length, undefined);
+    this.#transmitter.checkOneSlot(length);
+    let done = 0;
+    while (done < count && (this.#queue.free > 0 || this.#makeRoom())) {
+      const most = Math.min(count - done, this.#queue.free, BATCH);
+      this.#writeBatch(most, length, done, write);
+      done += most;
+    }
+    return done;
+  }
+
+  /** What was written counts, also when the next one throws. */
+  #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
+    const before = this.#queue.nextAvail;
+    const longest = this.#longestShort;
+    this.#longestShort = -1;
+    try {
+      this.#transmitter.putWritten(count, length, first, write);
+    } finally {
+      if (!this.#closed) this.#longestShort = longest;
+      const frames = (this.#queue.nextAvail - before) & 0xffff;
+      if (frames > 0 && !this.#closed) this.#offeredMany(frames, length);
+    }
+    if (this.#closed) throw closed();
+  }
+
+  #offeredMany(frames: number, length: number): void {
+    this.#unpublishedBytes += frames * length;
+    if (this.#queue.unpublished >= BATCH) this.flush();
+    else this.#flushSoon();
+  }
+
   reserve(length: number): Reservation | undefined {
     if (this.#closed) throw closed();
     this.#transmitter.accept(length, undefined);
-    let slot = this.#transmitter.acquireOne(length);
-    if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquireOne(length);
+    let slot = this.#transmitter.acquire(length);
+    if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquire(length);
     if (slot < 0) return undefined;
     return this.#reservations.make(this.#transmitter.view(slot, length), slot);
   }
@@ -163,37 +204,39 @@ export class TransmitPath {
     const checked = this.#transmitter.accept(length, header);
     const slot = this.#reservations.use(reservation);
     this.#transmitter.offerReserved(slot, length, checked);
-    this.#counted(length);
+    this.#offered(length);
   }
 
   cancel(reservation: Reservation): void {
     if (this.#closed) throw closed();
     this.#transmitter.cancel(this.#reservations.use(reservation));
-    // Who was refused may wait for this very slot, and no frame be on its way that brings a call.
-    if (this.#needDrain) this.#events.call.signal();
+    this.#waiters.roomMade();
   }
 
   flush(): void {
     if (this.#closed) throw closed();
-    if (this.#staged === 0) return;
-    this.#staged = 0;
-    this.#counters.batches++;
+    if (this.#queue.unpublished === 0) return;
+    this.#countBatch();
     if (this.#queue.publish()) {
       this.#counters.kicks++;
       this.#events.kick.signal();
     } else {
       this.#counters.kicksSuppressed++;
     }
-    if (this.#loans.pressing && !this.#armed) this.#arm();
+    this.#waiters.wantLoans();
+  }
+
+  #countBatch(): void {
+    this.#counters.frames += this.#queue.unpublished;
+    this.#counters.bytes += this.#unpublishedBytes;
+    this.#counters.batches++;
+    this.#unpublishedBytes = 0;
   }
 
   drained(): Promise<void> {
     if (this.#closed) return Promise.reject(closed());
     this.flush();
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
-      this.#completed();
-    });
+    return this.#waiters.drained();
   }
 
   /** Frames that the worker has not completed, and how far it is; nothing is taken back. */
@@ -214,12 +257,15 @@ export class TransmitPath {
    * @returns Where the device is to go on, and what was lost.
    */
   recover(base: number, anew: boolean): RingRecovery {
-    const { unsent, unknown } = this.#transmitter.account(base);
+    const { unsent, unknown, completed } = this.#transmitter.account(base);
+    this.#waiters.count(completed);
     if (!anew && unknown === 0) return { base, unsent: 0, unknown: 0 };
+    if (this.#queue.unpublished > 0) this.#countBatch();
     this.#transmitter.restart(this.#reservations.bySlot);
-    this.#staged = 0;
-    this.#lost += unsent + unknown;
-    this.#settle(unsent + unknown > 0 ? lost(unsent + unknown) : undefined);
+    const frames = unsent + unknown;
+    this.#lost += frames;
+    this.#waiters.count(frames);
+    if (frames > 0) this.#waiters.reject(lost(frames));
     return { base: 0, unsent, unknown };
   }
 
@@ -237,7 +283,8 @@ export class TransmitPath {
 
   close(): void {
     this.#closed = true;
-    this.#settle(closed());
+    this.#longestShort = -1;
+    this.#waiters.close(closed());
   }
 
   /** The device is gone: other ports' frames go back to them. */
@@ -248,7 +295,9 @@ export class TransmitPath {
   /** Takes back completed slots; how many. What can't be true is for a repair, not for the caller. */
   reclaim(): number {
     try {
-      return this.#transmitter.reclaim();
+      const count = this.#transmitter.reclaim();
+      this.#waiters.count(count);
+      return count;
     } catch (error) {
       this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
       return 0;
@@ -257,8 +306,12 @@ export class TransmitPath {
 
   statistics(): TransmitStatistics {
     this.reclaim();
-    const { inFlight } = this.#queue;
-    return { ...this.#counters, full: this.#full, lost: this.#lost, inFlight };
+    const { inFlight, unpublished } = this.#queue;
+    const { calls } = this.#waiters;
+    const frames = this.#counters.frames + unpublished;
+    const bytes = this.#counters.bytes + this.#unpublishedBytes;
+    const { full, lost } = { full: this.#full, lost: this.#lost };
+    return { ...this.#counters, frames, bytes, calls, full, lost, inFlight };
   }
 
   /** From the slots it came in straight to ours, without a copy in one piece between. */
@@ -268,12 +321,7 @@ export class TransmitPath {
     // Not what the frame says: of a port that was closed nothing is left.
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checked = this.#transmitter.accept(length, header);
-    if (!this.#transmitter.putPieces(pieces, length, checked)) {
-      const room = this.reclaim() > 0;
-      if (!room || !this.#transmitter.putPieces(pieces, length, checked)) return this.#refuse();
-    }
-    this.#counted(length);
-    return true;
+    return this.#put(length, () => this.#transmitter.putPieces(pieces, length, checked));
   }
 
   /** Sends the complete frames that an unfinished one stands for: all of them, or none. */
@@ -283,21 +331,16 @@ export class TransmitPath {
     if (!this.#transmitter.hasRoomFor(finished)) return this.#refuse();
     for (const bytes of finished) {
       this.#transmitter.put(bytes, undefined);
-      this.#counted(bytes.length);
+      this.#offered(bytes.length);
     }
     return true;
   }
 
-  #check(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
-    if (this.#closed) throw closed();
-    if (!(bytes instanceof Uint8Array)) throw misuse.type('frame', 'a Uint8Array', bytes);
-    return this.#transmitter.accept(bytes.length, header);
-  }
-
-  /** Once more, with what is completed taken back. That may still be too little for a long frame. */
-  #retry(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    const room = this.reclaim() > 0;
-    return (room && this.#transmitter.put(bytes, header)) || this.#refuse();
+  /** Puts one frame; where room is short, once more with what is completed taken back. */
+  #put(length: number, put: () => boolean): boolean {
+    if (!put() && !(this.reclaim() > 0 && put())) return this.#refuse();
+    this.#offered(length);
+    return true;
   }
 
   /** Takes back completed slots. When there are none: asks to be called, and says no. */
@@ -308,78 +351,29 @@ export class TransmitPath {
   #refuse(): false {
     this.flush();
     this.#full++;
-    this.#needDrain = true;
-    this.#arm();
+    this.#waiters.wantRoom();
     return false;
   }
 
-  #counted(byteLength: number): void {
-    this.#counters.frames++;
-    this.#counters.bytes += byteLength;
-    if (++this.#staged >= BATCH) {
-      this.flush();
-    } else if (!this.#flushScheduled) {
-      this.#flushScheduled = true;
-      queueMicrotask(this.#flushLater);
-    }
+  #offered(byteLength: number): void {
+    this.#unpublishedBytes += byteLength;
+    const { unpublished } = this.#queue;
+    if (unpublished >= BATCH) this.flush();
+    else if (unpublished === 1) this.#flushSoon(); // the first of them; it is on its way for the rest
   }
 
-  /** Asks for a call when three quarters are used (there is room worth waking for), or all. */
-  #arm(): void {
-    const inFlight = this.#queue.inFlight;
-    const early = this.#needDrain || this.#loans.pressing;
-    const after = early ? Math.max(1, (inFlight * 3) >> 2) : inFlight;
-    this.#armed = true;
-    this.#events.call.ref();
-    // They may be used already, and then no call comes: signal it to ourselves.
-    if (this.#queue.armCalls(after)) this.#events.call.signal();
-  }
-
-  #completed(): void {
-    this.reclaim();
-    if (this.#queue.broken) return;
-    if (this.#queue.inFlight === 0) this.#settle();
-    try {
-      this.#drain();
-    } finally {
-      if (!this.#closed) this.#listen(); // also when a handler throws
-    }
-  }
-
-  #drain(): void {
-    const { inFlight, free, size } = this.#queue;
-    // With nothing on its way, what is free is all there will be: the rest is reserved.
-    const enough = inFlight === 0 ? 1 : Math.max(1, size >> 2);
-    if (!this.#needDrain || free < enough) return;
-    this.#needDrain = false;
-    this.#port.emit('drain');
-  }
-
-  /** Asks for the next call, if there is somebody to tell of it. */
-  #listen(): void {
-    if (this.#needDrain || this.#waiters.length > 0 || this.#loans.pressing) this.#arm();
-    else this.#rest();
-  }
-
-  /** Tells who waits for `drained()`. */
-  #settle(error?: Error): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) {
-      if (error) waiter.reject(error);
-      else waiter.resolve();
-    }
-  }
-
-  #rest(): void {
-    this.#armed = false;
-    this.#queue.disarmCalls();
-    this.#events.call.unref();
+  #flushSoon(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    queueMicrotask(this.#flushLater);
   }
 }
 
-function lost(frames: number): VhostError {
-  return new VhostError('ERR_VHOST_FRAMES_LOST', `a repair lost ${String(frames)} frames`);
+function checkInPlace(count: number, write: WriteFrame): void {
+  if (!Number.isInteger(count) || count < 0) {
+    throw misuse.range('count', 'an integer from 0 on', count);
+  }
+  if (typeof write !== 'function') throw misuse.type('write', 'a function', write);
 }
 
 function closed(): VhostError {

@@ -3,7 +3,7 @@ import type { SlotArea } from './arena.js';
 import type { Frame } from './frame.js';
 import type { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
-import { misuse } from '../errors.js';
+import { VhostError, misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
@@ -25,9 +25,19 @@ import {
 /** The shortest frame: an Ethernet header. */
 export const MIN_FRAME = 14;
 
+/**
+ * Writes one frame of `sendInPlace`.
+ *
+ * @param bytes  The frame's memory, with what was last written there: as long as the frame.
+ * @param index  Which of the frames it is; the first is 0.
+ */
+export type WriteFrame = (bytes: Uint8Array, index: number) => void;
+
 /** Found once: to look it up on a slot's view costs half as much as copying a short frame does. */
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the view as `this`
 const { set } = Uint8Array.prototype;
+
+const NOTHING = new Uint8Array(0);
 
 /** What a transmit ring may be given. */
 export interface TransmitLimits {
@@ -49,8 +59,14 @@ export class Transmitter {
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
   readonly #limits: TransmitLimits;
+  readonly #payloads: readonly Uint8Array[];
   /** Per slot, the view that was made last: frames of one length need no other. */
   readonly #views: Uint8Array[];
+  /** Per slot, whether its header may be something else than zeros. */
+  readonly #marked: Uint8Array;
+  #markedCount = 0;
+  /** Frames are being written in place, by a function of the caller's. */
+  #writing = false;
   /** The header in hand: one for all frames. */
   readonly #header: NetHeader = { ...PLAIN_HEADER };
   readonly #received: NetHeader = { ...PLAIN_HEADER };
@@ -60,7 +76,9 @@ export class Transmitter {
     this.#queue = queue;
     this.#slots = slots;
     this.#limits = limits;
+    this.#payloads = slots.payloads;
     this.#views = [...slots.payloads];
+    this.#marked = new Uint8Array(slots.count);
     this.#describe();
   }
 
@@ -73,42 +91,49 @@ export class Transmitter {
     this.#queue.reset();
     this.#describe();
     this.loans.returnAll();
-    for (let i = 0; i < this.#slots.count; i++) {
-      const slot = this.#queue.acquire();
-      if (reserved[slot] === undefined) this.#queue.cancel(slot);
+    for (let slot = 0; slot < this.#slots.count; slot++) {
+      if (reserved[slot] !== undefined) this.#queue.claim(slot);
     }
   }
 
   #describe(): void {
     for (let slot = 0; slot < this.#slots.count; slot++) {
       this.#queue.setDescriptor(slot, this.#slots.address(slot), HEADER_SIZE, 0);
+      clearHeader(this.#slots.words16, this.#headerAt(slot));
     }
+    this.#marked.fill(0);
+    this.#markedCount = 0;
   }
 
   /** The part of an acquired slot that a frame of this length is written to. */
   view(slot: number, length: number): Uint8Array {
-    const last = this.#views[slot];
-    if (last?.length === length) return last;
-    const payload = this.#slots.payloads[slot];
-    if (!payload) throw misuse.range('slot', 'a slot', slot);
+    const last = this.#views[slot] ?? NOTHING;
+    return last.length === length ? last : this.#makeView(slot, length);
+  }
+
+  #makeView(slot: number, length: number): Uint8Array {
+    const payload = this.#payloads[slot] ?? NOTHING;
     return (this.#views[slot] = payload.subarray(0, length));
   }
 
-  /** Takes one slot for a frame that is to be written in one piece; -1: none is free. */
-  acquireOne(length: number): number {
-    if (length > this.#slots.capacity) {
-      throw misuse.range('length', `at most ${String(this.#slots.capacity)} bytes`, length);
-    }
-    return this.acquire(length);
+  /**
+   * Takes one slot for a frame that is to be written in one piece; -1: none is free.
+   *
+   * @throws {RangeError} The frame is longer than a slot.
+   */
+  acquire(length: number): number {
+    this.checkOneSlot(length);
+    return this.#queue.acquire();
   }
 
   /** Takes back what the device has completed; how many frames that were. */
   reclaim(): number {
     const queue = this.#queue;
     const count = queue.poll();
+    if (this.loans.count === 0) return queue.releaseUsed();
     for (let i = 0; i < count; i++) {
       const head = queue.take();
-      if (this.loans.count > 0) this.loans.settle(head);
+      this.loans.settle(head);
       queue.release(head);
     }
     return count;
@@ -126,7 +151,8 @@ export class Transmitter {
    *
    * @param base  The avail index that the device would have read next.
    */
-  account(base: number): { unsent: number; unknown: number } {
+  account(base: number): { unsent: number; unknown: number; completed: number } {
+    const before = this.#queue.inFlight;
     try {
       this.reclaim();
     } catch {
@@ -134,7 +160,7 @@ export class Transmitter {
     }
     const { inFlight, nextAvail } = this.#queue;
     const unsent = Math.min((nextAvail - base) & 0xffff, inFlight);
-    return { unsent, unknown: inFlight - unsent };
+    return { unsent, unknown: inFlight - unsent, completed: before - inFlight };
   }
 
   /**
@@ -142,8 +168,10 @@ export class Transmitter {
    *
    * @returns The header as it was checked: valid until the next call.
    * @throws {RangeError} The length or the header does not fit.
+   * @throws {VhostError} `ERR_VHOST_STATE`: frames are being written in place.
    */
   accept(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
+    if (this.#writing) throw new VhostError('ERR_VHOST_STATE', 'a frame is being written in place');
     const { longest, gsoTypes, checksums } = this.#limits;
     if (!(length >= MIN_FRAME && length <= longest)) {
       const range = `${String(MIN_FRAME)} to ${String(longest)} bytes long`;
@@ -182,16 +210,48 @@ export class Transmitter {
     return slots <= this.#queue.free || (this.reclaim() > 0 && slots <= this.#queue.free);
   }
 
+  /** Copies a complete frame that fits one slot, and offers it. False: no slot is free. */
+  putShort(bytes: Uint8Array, length: number): boolean {
+    const slot = this.#queue.offerNext(HEADER_SIZE + length);
+    if (slot < 0) return false;
+    if (this.#markedCount > 0) this.#clean(slot);
+    set.call(this.#payloads[slot] ?? NOTHING, bytes);
+    return true;
+  }
+
+  /**
+   * Offers frames that `write` writes in place: as many as were written when it throws.
+   *
+   * @param count  How many; no more than slots are free.
+   * @param first  The number of the first.
+   */
+  putWritten(count: number, length: number, first: number, write: WriteFrame): void {
+    let written = 0;
+    this.#writing = true;
+    try {
+      for (; written < count; written++) {
+        const bytes = this.view(this.#queue.freeAt(written), length);
+        if (bytes.length !== length) return; // the port was closed by the one before
+        write(bytes, first + written);
+      }
+    } finally {
+      this.#writing = false;
+      this.#offerWritten(written, HEADER_SIZE + length);
+    }
+  }
+
+  #offerWritten(count: number, byteLength: number): void {
+    for (let i = 0; i < count; i++) {
+      const slot = this.#queue.offerNext(byteLength);
+      if (this.#markedCount > 0) this.#clean(slot);
+    }
+  }
+
   /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */
   put(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
-    const length = bytes.length;
-    const head = this.acquire(length);
-    if (head < 0) return false;
-    const payload = this.#slots.payloads[head];
-    if (payload && length <= payload.length) set.call(payload, bytes);
-    else this.#scatter(head, [bytes]);
-    this.offer(head, header);
-    return true;
+    const { length } = bytes;
+    if (header === undefined && length <= this.#slots.capacity) return this.putShort(bytes, length);
+    return this.putPieces([bytes], length, header);
   }
 
   /** The same for a frame whose bytes lie in several pieces, `length` altogether. */
@@ -200,20 +260,11 @@ export class Transmitter {
     length: number,
     header: Readonly<NetHeader> | undefined,
   ): boolean {
-    const head = this.acquire(length);
+    const head = this.#offerSlots(length);
     if (head < 0) return false;
     this.#scatter(head, pieces);
-    this.offer(head, header);
+    this.#writeHeader(head, header);
     return true;
-  }
-
-  /** Takes slots for a frame of this length, with their lengths written; -1: too few are free. */
-  acquire(length: number): number {
-    const { capacity } = this.#slots;
-    if (length > capacity) return this.#acquireChain(length);
-    const head = this.#queue.acquire();
-    if (head >= 0) this.#queue.setLength(head, HEADER_SIZE + length);
-    return head;
   }
 
   /** Gives back a slot that was acquired and is not to be sent. */
@@ -221,19 +272,11 @@ export class Transmitter {
     this.#queue.cancel(slot);
   }
 
-  /** Writes the header and offers the frame. */
-  offer(head: number, header: Readonly<NetHeader> | undefined): void {
-    const at = (head * this.#slots.stride + HEADER_AT) >> 1;
-    if (header === undefined) clearHeader(this.#slots.words16, at);
-    else writeHeader(this.#slots.words16, at, header);
-    this.#queue.offer(head);
-  }
-
   /** Offers a slot that was acquired some time ago. */
   offerReserved(slot: number, length: number, header: Readonly<NetHeader> | undefined): void {
-    // A restart of the ring in between has forgotten how long it is.
     this.#queue.setLength(slot, HEADER_SIZE + length);
-    this.offer(slot, header);
+    this.#writeHeader(slot, header);
+    this.#queue.offer(slot);
   }
 
   /**
@@ -254,20 +297,50 @@ export class Transmitter {
     return true;
   }
 
-  /** Slots one behind the other; they are freed together with the first. */
-  #acquireChain(length: number): number {
+  /** Offers slots one behind the other, as many as a frame takes; they are freed with the first. */
+  #offerSlots(length: number): number {
     const { capacity, tailCapacity } = this.#slots;
     if (this.#slots.slotsFor(length) > this.#queue.free) return -1;
-    const head = this.#queue.acquire();
-    this.#queue.setLength(head, HEADER_SIZE + capacity);
+    const head = this.#queue.offerNext(HEADER_SIZE + Math.min(length, capacity));
     let before = head;
     for (let rest = length - capacity; rest > 0; rest -= tailCapacity) {
       const slot = this.#queue.acquire();
+      this.#mark(slot); // its bytes begin where another frame has its header
       this.#queue.setLength(slot, Math.min(rest, tailCapacity));
       this.#queue.chain(before, slot);
       before = slot;
     }
     return head;
+  }
+
+  #headerAt(slot: number): number {
+    return (slot * this.#slots.stride + HEADER_AT) >> 1;
+  }
+
+  #writeHeader(slot: number, header: Readonly<NetHeader> | undefined): void {
+    if (header === undefined) {
+      if (this.#markedCount > 0) this.#clean(slot);
+      return;
+    }
+    this.#mark(slot);
+    writeHeader(this.#slots.words16, this.#headerAt(slot), header);
+  }
+
+  #mark(slot: number): void {
+    if (this.#marked[slot] === 0) this.#markedCount++;
+    this.#marked[slot] = 1;
+  }
+
+  #clean(slot: number): void {
+    if (this.#marked[slot] === 0) return;
+    this.#markedCount--;
+    this.#marked[slot] = 0;
+    clearHeader(this.#slots.words16, this.#headerAt(slot));
+  }
+
+  checkOneSlot(length: number): void {
+    if (length <= this.#slots.capacity) return;
+    throw misuse.range('length', `at most ${String(this.#slots.capacity)} bytes`, length);
   }
 
   /** Copies what follows each other in `pieces` to the slots of a chain. */

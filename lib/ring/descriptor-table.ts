@@ -30,36 +30,23 @@ const LENGTH_32 = 2;
 const FLAGS_16 = 6;
 const NEXT_16 = 7;
 
-/** A descriptor's state, kept here: what lies in shared memory is not to be trusted. */
-const FREE = 0;
-const OURS = 1;
-const IN_FLIGHT = 2;
-
 /** Ends a chain. */
 const NONE = -1;
 
 /**
- * The descriptors of one queue: who has which, how they are chained, how much the device may write.
- * Free ones form a queue, so that a device which completes in order meets them in order again, and
- * any other order is as right.
+ * What is written in the descriptors of one queue: how they are chained, how much the device may
+ * write. Kept here besides: what lies in shared memory is not to be trusted.
  */
 export class DescriptorTable {
   readonly #words16: Uint16Array;
   readonly #words32: Uint32Array;
-  readonly #size: number;
-  readonly #mask: number;
   readonly #indirect: IndirectArea | undefined;
   readonly #indirectWords16: Uint16Array;
   readonly #indirectWords32: Uint32Array;
 
-  readonly #state: Uint8Array;
   readonly #next: Int32Array;
   /** Bytes that the device may write to the chain with this head. */
   readonly #writable: Uint32Array;
-
-  readonly #freeIds: Uint16Array;
-  #firstFree = 0;
-  #free = 0;
 
   constructor(
     words16: Uint16Array,
@@ -69,47 +56,18 @@ export class DescriptorTable {
   ) {
     this.#words16 = words16;
     this.#words32 = words32;
-    this.#size = size;
-    this.#mask = size - 1;
     this.#indirect = indirect;
     const bytes = indirect ? size * indirect.maxSegments * DESCRIPTOR_BYTES : 0;
     const buffer = indirect?.buffer ?? new ArrayBuffer(0);
     this.#indirectWords16 = new Uint16Array(buffer, indirect?.byteOffset ?? 0, bytes / 2);
     this.#indirectWords32 = new Uint32Array(buffer, indirect?.byteOffset ?? 0, bytes / 4);
-    this.#state = new Uint8Array(size);
     this.#next = new Int32Array(size).fill(NONE);
     this.#writable = new Uint32Array(size);
-    this.#freeIds = new Uint16Array(size);
-  }
-
-  get free(): number {
-    return this.#free;
   }
 
   reset(): void {
-    this.#state.fill(FREE);
     this.#next.fill(NONE);
     this.#writable.fill(0);
-    for (let id = 0; id < this.#size; id++) this.#freeIds[id] = id;
-    this.#firstFree = 0;
-    this.#free = this.#size;
-  }
-
-  acquire(): number {
-    if (this.#free === 0) return -1;
-    const id = this.#freeIds[this.#firstFree] ?? 0;
-    this.#firstFree = (this.#firstFree + 1) & this.#mask;
-    this.#free--;
-    this.#state[id] = OURS;
-    return id;
-  }
-
-  /** Back to the end of the queue of free ones. */
-  giveBack(id: number): void {
-    if (this.#state[id] !== OURS) throw misuse.range('id', 'a descriptor that is acquired', id);
-    this.#state[id] = FREE;
-    this.#freeIds[(this.#firstFree + this.#free) & this.#mask] = id;
-    this.#free++;
   }
 
   set(id: number, address: number, length: number, flags: number): void {
@@ -137,42 +95,34 @@ export class DescriptorTable {
     return this.#next[id] ?? NONE;
   }
 
-  addChain(segments: readonly Segment[]): number {
-    checkSegments(segments);
-    if (segments.length > this.#free) return -1;
-    let head = NONE;
-    let before = NONE;
-    for (const segment of segments) {
-      const id = this.acquire();
+  /** Writes one segment to each of `ids`, which become a chain. */
+  writeChain(ids: readonly number[], segments: readonly Segment[]): void {
+    segments.forEach((segment, i) => {
+      const id = ids[i] ?? 0;
       this.set(id, segment.address, segment.length, segment.writable ? VRING_DESC_F_WRITE : 0);
-      if (before === NONE) head = id;
-      else this.link(before, id);
-      before = id;
-    }
-    this.#writable[head] = writableBytes(segments);
-    return head;
+      if (i > 0) this.link(ids[i - 1] ?? 0, id);
+    });
+    this.#writable[ids[0] ?? 0] = writableBytes(segments);
   }
 
-  addIndirect(segments: readonly Segment[]): number {
-    checkSegments(segments);
-    const area = this.#indirect;
-    const most = area?.maxSegments ?? 0;
-    if (!area || segments.length > most) {
-      throw misuse.range('segments', `at most ${String(most)} segments`, segments.length);
-    }
-    const head = this.acquire();
-    if (head < 0) return -1;
+  /** The most segments of an indirect table. */
+  get maxIndirect(): number {
+    return this.#indirect?.maxSegments ?? 0;
+  }
+
+  /** Writes the indirect table of `head`, and makes the descriptor name it. */
+  writeIndirect(head: number, segments: readonly Segment[]): void {
+    const most = this.maxIndirect;
     segments.forEach((segment, i) => {
-      this.#writeIndirect(head * most + i, i, segment, i + 1 < segments.length);
+      this.#writeEntry(head * most + i, i, segment, i + 1 < segments.length);
     });
-    const table = area.address + head * most * DESCRIPTOR_BYTES;
+    const table = (this.#indirect?.address ?? 0) + head * most * DESCRIPTOR_BYTES;
     // The table's own descriptor is neither chained nor writable: the spec forbids both.
     this.set(head, table, segments.length * DESCRIPTOR_BYTES, VRING_DESC_F_INDIRECT);
     this.#writable[head] = writableBytes(segments);
-    return head;
   }
 
-  #writeIndirect(entry: number, index: number, segment: Segment, more: boolean): void {
+  #writeEntry(entry: number, index: number, segment: Segment, more: boolean): void {
     const flags = (segment.writable ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0);
     const at = entry * WORDS32;
     this.#indirectWords32[at] = segment.address >>> 0;
@@ -182,44 +132,18 @@ export class DescriptorTable {
     this.#indirectWords16[entry * WORDS16 + NEXT_16] = more ? index + 1 : 0;
   }
 
-  markInFlight(head: number): void {
-    if (this.#state[head] !== OURS)
-      throw misuse.range('head', 'a descriptor that is acquired', head);
-    this.#state[head] = IN_FLIGHT;
-  }
-
-  /** False also for a number that is no descriptor's. */
-  isInFlight(head: number): boolean {
-    return this.#state[head] === IN_FLIGHT;
-  }
-
-  /** The device gave the chain back: its head is ours again. */
-  markTaken(head: number): void {
-    this.#state[head] = OURS;
-  }
-
   writable(head: number): number {
     return this.#writable[head] ?? 0;
   }
 
-  /** Gives back a whole chain. Single descriptors keep their address, for who writes them once. */
-  release(head: number): void {
-    let next = this.#next[head] ?? NONE;
-    this.giveBack(head);
-    if (next === NONE) return;
-    this.#unlink(head);
-    while (next !== NONE) {
-      const after = this.#next[next] ?? NONE;
-      this.#unlink(next);
-      this.giveBack(next);
-      next = after;
-    }
-  }
-
-  #unlink(id: number): void {
+  /** Takes `id` out of its chain; the descriptor that was after it, -1 when there was none. */
+  unlink(id: number): number {
+    const next = this.next(id);
+    if (next === NONE) return NONE;
     this.#next[id] = NONE;
     const at = id * WORDS16 + FLAGS_16;
     this.#words16[at] = (this.#words16[at] ?? 0) & ~VRING_DESC_F_NEXT;
+    return next;
   }
 }
 
@@ -230,7 +154,7 @@ function writableBytes(segments: readonly Segment[]): number {
 }
 
 /** Spec: Virtio 1.3 §2.7.4.2 "Driver Requirements: Message Framing": readable parts come first. */
-function checkSegments(segments: readonly Segment[]): void {
+export function checkSegments(segments: readonly Segment[]): void {
   if (segments.length === 0) throw misuse.range('segments', 'at least one segment', segments);
   const firstWritable = segments.findIndex((segment) => segment.writable);
   if (firstWritable >= 0 && segments.slice(firstWritable).some((segment) => !segment.writable)) {

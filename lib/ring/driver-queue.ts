@@ -1,10 +1,15 @@
-import { DescriptorTable } from './descriptor-table.js';
+import { DescriptorOrder } from './descriptor-order.js';
+import { DescriptorTable, checkSegments } from './descriptor-table.js';
 import type { IndirectArea, Segment } from './descriptor-table.js';
-import { splitLayout } from './split-layout.js';
-import type { SplitLayout } from './split-layout.js';
+import { Notifications } from './notifications.js';
+import { DESCRIPTOR_BYTES, splitLayout, wordPlaces } from './split-layout.js';
+import type { SplitLayout, WordPlaces } from './split-layout.js';
 import { VhostError, misuse } from '../errors.js';
-import { loadAcquire, publishThenLoad, storeRelease } from '../memory/ordering.js';
-import { VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY } from '../uapi/virtio.js';
+import { loadAcquire, storeRelease } from '../memory/ordering.js';
+
+/** 16-bit words of a descriptor, and which of them is the lower half of its length. */
+const DESCRIPTOR_WORDS = DESCRIPTOR_BYTES / 2;
+const LENGTH_WORD = 4;
 
 /** How a queue is to be driven. */
 export interface DriverQueueOptions {
@@ -17,23 +22,18 @@ export interface DriverQueueOptions {
 }
 
 /**
- * Whether the other side wants to be told that an index went from `old` to `fresh`, having asked to
- * be told when it passes `event`. All of them 16 bits that run free.
- *
- * Spec: Virtio 1.3 §2.7.10 "Available Buffer Notification Suppression"; `vring_need_event` of
- * `<linux/virtio_ring.h>`.
- */
-export function needEvent(event: number, fresh: number, old: number): boolean {
-  return ((fresh - event - 1) & 0xffff) < ((fresh - old) & 0xffff);
-}
-
-/**
  * The driver's half of one split virtqueue. Memory and arithmetic: it knows no device, and wakes
  * nobody itself.
  *
  * A chain's way: {@link acquire} and {@link setDescriptor} (or {@link addChain}), {@link offer},
  * {@link publish} for all that were offered; {@link poll}, then {@link take} for each, and
- * {@link release}, or {@link offer} again.
+ * {@link release}, or {@link offer} again. The short way of what is one descriptor, described before:
+ * {@link offerNext}, {@link publish}, {@link poll}, {@link releaseUsed}.
+ *
+ * The places of the avail ring are the list of descriptors as well: from {@link nextUsed} on those that
+ * are in flight, from {@link nextAvail} on those that are free, then those that the caller has. A
+ * device that completes in order so leaves nothing to be written but what a descriptor holds; any other
+ * order is as right, and dearer.
  *
  * Nothing that the device wrote is trusted: after a used entry that can't be true the queue is
  * {@link broken} and throws `ERR_VHOST_QUEUE_CORRUPT` until {@link reset}.
@@ -51,18 +51,14 @@ export class DriverQueue {
   takenLength = 0;
 
   readonly #table: DescriptorTable;
+  readonly #order: DescriptorOrder;
+  readonly #notifications: Notifications;
+  readonly #ids: Uint16Array;
   readonly #words16: Uint16Array;
   readonly #words32: Uint32Array;
   readonly #mask: number;
-  // Places as indices into words16 and words32: the hot path adds, it does not divide.
-  readonly #availFlagsAt: number;
-  readonly #availIdxAt: number;
-  readonly #availRingAt: number;
-  readonly #usedEventAt: number;
-  readonly #usedFlagsAt: number;
-  readonly #usedIdxAt: number;
+  readonly #places: WordPlaces;
   readonly #usedRingAt: number;
-  readonly #availEventAt: number;
 
   // Free-running, 16 bits.
   #nextAvail = 0;
@@ -70,7 +66,7 @@ export class DriverQueue {
   #nextUsed = 0;
   #seenUsed = 0;
 
-  #inFlight = 0;
+  #free = 0;
   #fault: VhostError | undefined;
 
   /**
@@ -87,26 +83,28 @@ export class DriverQueue {
     const byteLength = Math.ceil(layout.byteLength / 4) * 4;
     this.#words16 = new Uint16Array(buffer, byteOffset, byteLength / 2);
     this.#words32 = new Uint32Array(buffer, byteOffset, byteLength / 4);
-    this.#availFlagsAt = layout.avail / 2;
-    this.#availIdxAt = layout.avail / 2 + 1;
-    this.#availRingAt = layout.avail / 2 + 2;
-    this.#usedEventAt = layout.usedEvent / 2;
-    this.#usedFlagsAt = layout.used / 2;
-    this.#usedIdxAt = layout.used / 2 + 1;
-    this.#usedRingAt = layout.used / 4 + 1;
-    this.#availEventAt = layout.availEvent / 2;
+    this.#places = wordPlaces(layout);
+    this.#usedRingAt = this.#places.usedRing;
     this.#table = new DescriptorTable(this.#words16, this.#words32, options.size, options.indirect);
+    this.#order = new DescriptorOrder(options.size, this.#words16, this.#places.availRing);
+    this.#ids = this.#order.ids;
+    this.#notifications = new Notifications(this.#words16, this.#places, options.eventIdx);
     this.reset();
   }
 
   /** Descriptors that are free. */
   get free(): number {
-    return this.#table.free;
+    return this.#free;
   }
 
   /** Chains offered to the device and not taken back. */
   get inFlight(): number {
-    return this.#inFlight;
+    return (this.#nextAvail - this.#nextUsed) & 0xffff;
+  }
+
+  /** Chains offered, and not published yet. */
+  get unpublished(): number {
+    return (this.#nextAvail - this.#published) & 0xffff;
   }
 
   /** What the device wrote that can't be true; undefined while all is well. */
@@ -124,14 +122,30 @@ export class DriverQueue {
     return this.#nextUsed;
   }
 
-  /** Takes a free descriptor; -1 when there is none. The one that was freed first comes first. */
+  /** Takes a free descriptor; -1 when there is none. */
   acquire(): number {
-    return this.#table.acquire();
+    if (this.#free === 0) return -1;
+    this.#free--;
+    return this.#ids[this.#firstTaken] ?? -1;
+  }
+
+  /**
+   * Takes this very descriptor.
+   *
+   * @throws {RangeError} It is not free.
+   */
+  claim(id: number): void {
+    const place = this.#order.placeOf(id) ?? -1;
+    const isFree = place >= 0 && ((place - this.#nextAvail) & this.#mask) < this.#free;
+    if (!isFree) throw misuse.range('id', 'a descriptor that is free', id);
+    this.#free--;
+    this.#order.swap(place, this.#firstTaken);
   }
 
   /** Gives back a descriptor that was acquired and not offered. */
   cancel(id: number): void {
-    this.#table.giveBack(id);
+    this.#order.swap(this.#placeOfTaken(id, 'id'), this.#firstTaken);
+    this.#free++;
   }
 
   /**
@@ -167,7 +181,11 @@ export class DriverQueue {
    * @throws {TypeError} A segment to be read after one to be written.
    */
   addChain(segments: readonly Segment[]): number {
-    return this.#table.addChain(segments);
+    checkSegments(segments);
+    if (segments.length > this.#free) return -1;
+    const ids = segments.map(() => this.acquire());
+    this.#table.writeChain(ids, segments);
+    return ids[0] ?? -1;
   }
 
   /**
@@ -177,15 +195,48 @@ export class DriverQueue {
    * Spec: Virtio 1.3 §2.7.5.3 "Indirect Descriptors".
    */
   addIndirect(segments: readonly Segment[]): number {
-    return this.#table.addIndirect(segments);
+    checkSegments(segments);
+    const most = this.#table.maxIndirect;
+    if (segments.length > most) {
+      throw misuse.range('segments', `at most ${String(most)} segments`, segments.length);
+    }
+    const head = this.acquire();
+    if (head >= 0) this.#table.writeIndirect(head, segments);
+    return head;
   }
 
   /** Puts a chain in the avail ring; the device sees it from the next {@link publish} on. */
   offer(head: number): void {
-    this.#table.markInFlight(head); // first: what it refuses must not be in the ring
-    this.#words16[this.#availRingAt + (this.#nextAvail & this.#mask)] = head;
+    const place = this.#placeOfTaken(head, 'head'); // first: what is refused must not be in the ring
+    const next = this.#nextAvail & this.#mask;
+    if (place !== next) {
+      const first = this.#firstTaken;
+      this.#order.swap(place, first);
+      this.#order.swap(first, next);
+    }
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
-    this.#inFlight++;
+  }
+
+  /** The descriptor that {@link offerNext} will take after so many others; only of those free. */
+  freeAt(index: number): number {
+    return this.#ids[(this.#nextAvail + index) & this.#mask] ?? -1;
+  }
+
+  /**
+   * Takes the next free descriptor as it is written, but for the length, and offers it. What it names
+   * may be written until {@link publish}.
+   *
+   * @param length  Bytes; less than 65,536.
+   * @returns The descriptor; -1 when none is free.
+   */
+  offerNext(length: number): number {
+    if (this.#free === 0) return -1;
+    const next = this.#nextAvail;
+    const id = this.#ids[next & this.#mask] ?? -1;
+    this.#words16[id * DESCRIPTOR_WORDS + LENGTH_WORD] = length;
+    this.#nextAvail = (next + 1) & 0xffff;
+    this.#free--;
+    return id;
   }
 
   /**
@@ -198,26 +249,17 @@ export class DriverQueue {
     const fresh = this.#nextAvail;
     if (old === fresh) return false;
     this.#published = fresh;
-    // Pairs with vhost, which writes avail_event (or the flag) and then reads avail->idx again: one of
-    // the two sees the other's store. Also orders the descriptors and entries before the index.
-    if (this.eventIdx) {
-      const event = publishThenLoad(this.#words16, this.#availIdxAt, fresh, this.#availEventAt);
-      return needEvent(event, fresh, old);
-    }
-    const flags = publishThenLoad(this.#words16, this.#availIdxAt, fresh, this.#usedFlagsAt);
-    return (flags & VRING_USED_F_NO_NOTIFY) === 0;
+    return this.#notifications.show(fresh, old);
   }
 
   /** Looks how many chains the device has used; {@link take} returns them. */
   poll(): number {
     if (this.#fault) throw this.#fault;
     // Pairs with vhost's release store of used->idx: the entries are there when the index is.
-    this.#seenUsed = loadAcquire(this.#words16, this.#usedIdxAt);
+    this.#seenUsed = loadAcquire(this.#words16, this.#places.usedIdx);
     const count = (this.#seenUsed - this.#nextUsed) & 0xffff;
-    if (count > this.#inFlight) {
-      this.fail(
-        `used index ${String(count)} ahead with ${String(this.#inFlight)} chains in flight`,
-      );
+    if (count > this.inFlight) {
+      this.fail(`used index ${String(count)} ahead with ${String(this.inFlight)} chains in flight`);
     }
     return count;
   }
@@ -228,23 +270,52 @@ export class DriverQueue {
     const at = this.#usedRingAt + 2 * (this.#nextUsed & this.#mask);
     const head = this.#words32[at] ?? 0;
     const length = this.#words32[at + 1] ?? 0;
-    if (!this.#table.isInFlight(head)) this.fail(`used head ${String(head)} is not in flight`);
+    if (head !== this.#ids[this.#nextUsed & this.#mask]) this.#takeOutOfTurn(head);
     const room = this.#table.writable(head);
     if (length > room && room > 0) {
       this.fail(
         `used length ${String(length)} of ${String(room)} writable bytes, head ${String(head)}`,
       );
     }
-    this.#table.markTaken(head);
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
-    this.#inFlight--;
     this.takenLength = length;
     return head;
   }
 
   /** Frees a chain that was taken. */
   release(head: number): void {
-    this.#table.release(head);
+    for (let id = head; id >= 0; id = this.#table.unlink(id)) this.cancel(id);
+  }
+
+  /**
+   * Takes and frees every chain that {@link poll} saw: of a queue whose chains the device only reads.
+   *
+   * @returns How many there were.
+   */
+  releaseUsed(): number {
+    const count = (this.#seenUsed - this.#nextUsed) & 0xffff;
+    if (this.#free + this.inFlight === this.size && this.#areInTurn(count)) {
+      this.#nextUsed = (this.#nextUsed + count) & 0xffff;
+      this.#free += count;
+    } else {
+      for (let i = 0; i < count; i++) this.release(this.take());
+    }
+    return count;
+  }
+
+  /** Whether the next used chains are those that were offered first, in the same order. */
+  #areInTurn(count: number): boolean {
+    const words = this.#words32;
+    const ids = this.#ids;
+    const mask = this.#mask;
+    const at = this.#usedRingAt;
+    const from = this.#nextUsed;
+    let difference = 0;
+    for (let i = 0; i < count; i++) {
+      const place = (from + i) & mask;
+      difference |= (words[(at + 2 * place) | 0] ?? 0) ^ (ids[place] ?? 0);
+    }
+    return difference === 0;
   }
 
   /**
@@ -253,32 +324,18 @@ export class DriverQueue {
    * @returns True when so many are used already and no call will come: {@link poll} again.
    */
   armCalls(after = 1): boolean {
-    let used: number;
-    // Pairs with vhost, which stores used->idx and then reads used_event (or the flag).
-    if (this.eventIdx) {
-      const event = (this.#nextUsed + after - 1) & 0xffff;
-      used = publishThenLoad(this.#words16, this.#usedEventAt, event, this.#usedIdxAt);
-    } else {
-      used = publishThenLoad(this.#words16, this.#availFlagsAt, 0, this.#usedIdxAt);
-    }
-    return ((used - this.#nextUsed) & 0xffff) >= after;
+    return this.#notifications.arm(this.#nextUsed, after);
   }
 
   /** Asks for no calls until {@link armCalls}. A hint: one may still come. */
   disarmCalls(): void {
-    if (this.eventIdx) {
-      // An event just behind the index is reached only after a whole turn of 65,536.
-      storeRelease(this.#words16, this.#usedEventAt, (this.#nextUsed - 1) & 0xffff);
-    } else {
-      storeRelease(this.#words16, this.#availFlagsAt, VRING_AVAIL_F_NO_INTERRUPT);
-    }
+    this.#notifications.disarm(this.#nextUsed);
   }
 
   /** Heads of the chains that the device has not given back. */
   outstanding(): number[] {
-    return Array.from({ length: this.size }, (_, id) => id).filter((id) =>
-      this.#table.isInFlight(id),
-    );
+    const at = (i: number) => this.#ids[(this.#nextUsed + i) & this.#mask] ?? -1;
+    return Array.from({ length: this.inFlight }, (_, i) => at(i));
   }
 
   /**
@@ -291,11 +348,12 @@ export class DriverQueue {
     }
     this.#words16.fill(0);
     this.#table.reset();
+    this.#order.reset();
+    this.#free = this.size;
     this.#nextAvail = this.#published = this.#nextUsed = this.#seenUsed = base;
-    this.#inFlight = 0;
     this.#fault = undefined;
-    storeRelease(this.#words16, this.#availIdxAt, base);
-    storeRelease(this.#words16, this.#usedIdxAt, base);
+    storeRelease(this.#words16, this.#places.availIdx, base);
+    storeRelease(this.#words16, this.#places.usedIdx, base);
   }
 
   /**
@@ -307,5 +365,25 @@ export class DriverQueue {
   fail(what: string): never {
     this.#fault = new VhostError('ERR_VHOST_QUEUE_CORRUPT', `the device wrote ${what}`);
     throw this.#fault;
+  }
+
+  /** Where those begin that the caller has: behind the free ones. */
+  get #firstTaken(): number {
+    return (this.#nextAvail + this.#free) & this.#mask;
+  }
+
+  #placeOfTaken(id: number, name: string): number {
+    const place = this.#order.placeOf(id) ?? -1;
+    const taken = this.size - this.inFlight - this.#free;
+    if (place >= 0 && ((place - this.#firstTaken) & this.#mask) < taken) return place;
+    throw misuse.range(name, 'a descriptor that is acquired', id);
+  }
+
+  /** The device used one that was not the next: it becomes the next. */
+  #takeOutOfTurn(head: number): void {
+    const place = this.#order.placeOf(head) ?? -1;
+    const isInFlight = place >= 0 && ((place - this.#nextUsed) & this.#mask) < this.inFlight;
+    if (!isInFlight) this.fail(`used head ${String(head)} is not in flight`);
+    this.#order.swap(place, this.#nextUsed & this.#mask);
   }
 }

@@ -1,6 +1,6 @@
 import type { GuestMemory } from '#lib/memory/guest-memory';
 import { loadAcquire, publishThenLoad, storeRelease } from '#lib/memory/ordering';
-import { needEvent } from '#lib/ring/driver-queue';
+import { needEvent } from '#lib/ring/notifications';
 import { splitLayout } from '#lib/ring/split-layout';
 import type { SplitLayout } from '#lib/ring/split-layout';
 import {

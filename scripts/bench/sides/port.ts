@@ -16,26 +16,19 @@ function transmit(port: Port, send: () => boolean): void {
   pump();
 }
 
-/**
- * Slots keep what was written to them, and the one freed first comes first: once every slot holds
- * the frame, only its counter is new.
- */
+/** Slots keep what was written to them: once every slot holds the frame, only its counter is new. */
 function inPlace(port: Port, length: number): () => boolean {
   const frame = benchFrame(length);
   let counter = 0;
-  return () => {
-    const reservation = port.reserve(length);
-    if (!reservation) return false;
-    const { bytes } = reservation;
+  const write = (bytes: Uint8Array) => {
     if (counter < QUEUE_SIZE) bytes.set(frame);
     bytes[COUNTER_AT] = counter;
     bytes[COUNTER_AT + 1] = counter >>> 8;
     bytes[COUNTER_AT + 2] = counter >>> 16;
     bytes[COUNTER_AT + 3] = counter >>> 24;
-    counter++;
-    port.commit(reservation);
-    return true;
+    counter = (counter + 1) | 0;
   };
+  return () => port.sendInPlace(QUEUE_SIZE, length, write) === QUEUE_SIZE;
 }
 
 function receive(port: Port): void {

@@ -194,4 +194,117 @@ describe('TransmitPath', () => {
     assert.equal(path.statistics().inFlight, SIZE);
     assert.ok(faults.splice(0).every((cause) => cause === 'corrupt'));
   });
+
+  it('resolves drained() with the frames sent before it, though others follow', async () => {
+    path.send(FRAME, undefined);
+    const drained = path.drained();
+    path.send(FRAME, undefined);
+    path.flush();
+    complete();
+    await drained;
+    assert.equal(path.statistics().inFlight, 1);
+  });
+
+  it('sends no header of an earlier frame, and no rest of one in its place', () => {
+    const header = { flags: 0, gsoType: 0, hdrLen: 20, gsoSize: 0, csumStart: 0, csumOffset: 0 };
+    const long = new Uint8Array(slots.capacity + slots.tailCapacity).fill(9);
+    for (let round = 0; round < SIZE; round++) {
+      path.send(FRAME, round % 2 === 0 ? header : undefined);
+      path.send(long, undefined);
+      path.send(FRAME, undefined);
+      path.flush();
+      const headers = [0, 1, 2].map(() => {
+        const chain = device.pop();
+        assert.ok(chain);
+        device.push(chain.head, 0);
+        return [...device.read(chain).subarray(0, HEADER_SIZE)];
+      });
+      device.publish();
+      path.reclaim();
+      const zeros = new Array<number>(HEADER_SIZE).fill(0);
+      const first = round % 2 === 0 ? [0, 0, 20, ...zeros.slice(3)] : zeros;
+      assert.deepEqual(headers, [first, zeros, zeros]);
+    }
+  });
+
+  describe('sendInPlace()', () => {
+    const write = (bytes: Uint8Array, index: number) => void bytes.fill(index + 1);
+
+    it('sends what was written, each frame with its number', () => {
+      assert.equal(path.sendInPlace(3, 20, write), 3);
+      path.flush();
+      for (const fill of [1, 2, 3]) assert.deepEqual(complete(), new Uint8Array(20).fill(fill));
+      const { frames, bytes } = path.statistics();
+      assert.deepEqual({ frames, bytes }, { frames: 3, bytes: 60 });
+    });
+
+    it('takes as many as there is room for, and drain comes', async () => {
+      assert.equal(path.sendInPlace(SIZE + 1, 20, write), SIZE);
+      assert.equal(path.sendInPlace(1, 20, write), 0);
+      const drained = once(port, 'drain');
+      for (let i = 0; i < SIZE; i++) complete();
+      await drained;
+      assert.equal(path.sendInPlace(1, 20, write), 1);
+    });
+
+    it('sends the frames before one whose writing throws, and not that one', () => {
+      const failing = (bytes: Uint8Array, index: number) => {
+        if (index === 2) throw new Error('no more');
+        write(bytes, index);
+      };
+      assert.throws(() => path.sendInPlace(5, 20, failing), /no more/);
+      path.flush();
+      assert.deepEqual(complete(), new Uint8Array(20).fill(1));
+      assert.deepEqual(complete(), new Uint8Array(20).fill(2));
+      assert.equal(device.pop(), undefined);
+      assert.equal(path.send(FRAME, undefined), true);
+    });
+
+    it('lets nothing be sent while a frame is being written', () => {
+      const busy = { code: 'ERR_VHOST_STATE' };
+      const reservation = path.reserve(20);
+      assert.ok(reservation);
+      path.sendInPlace(1, 20, (bytes) => {
+        bytes.fill(7);
+        assert.throws(() => path.send(FRAME, undefined), busy);
+        assert.throws(() => path.sendInPlace(1, 20, write), busy);
+        assert.throws(() => path.reserve(20), busy);
+        assert.throws(() => {
+          path.commit(reservation, undefined);
+        }, busy);
+        path.flush();
+      });
+      path.commit(reservation, undefined);
+      path.flush();
+      assert.deepEqual(complete(), new Uint8Array(20).fill(7));
+      assert.equal(complete().length, 20);
+    });
+
+    it('ends when the port is closed while a frame is being written', () => {
+      const seen: number[] = [];
+      const closing = (_: Uint8Array, index: number) => {
+        seen.push(index);
+        path.close();
+      };
+      assert.throws(() => path.sendInPlace(3, 20, closing), { code: 'ERR_VHOST_CLOSED' });
+      assert.equal(device.pop(), undefined);
+    });
+
+    const wrong: readonly (readonly [string, unknown, unknown, unknown])[] = [
+      ['count', -1, 20, write],
+      ['count', 1.5, 20, write],
+      ['length', 1, 13, write],
+      ['length', 1, STRIDE, write],
+      ['write', 1, 20, undefined],
+    ];
+    for (const [what, count, length, how] of wrong) {
+      it(`refuses a ${what} that does not fit`, () => {
+        assert.throws(
+          () => path.sendInPlace(count as number, length as number, how as never),
+          new RegExp(what === 'length' ? 'frame|length' : what),
+        );
+        assert.equal(device.pop(), undefined);
+      });
+    }
+  });
 });

@@ -4,7 +4,8 @@ import fc from 'fast-check';
 
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
-import { DriverQueue, needEvent } from '#lib/ring/driver-queue';
+import { DriverQueue } from '#lib/ring/driver-queue';
+import { needEvent } from '#lib/ring/notifications';
 import { splitLayout } from '#lib/ring/split-layout';
 import { VRING_DESC_F_WRITE } from '#lib/uapi/virtio';
 
@@ -151,11 +152,11 @@ describe('DriverQueue', () => {
 describe('DriverQueue against a device that lies', () => {
   const corrupt = { code: 'ERR_VHOST_QUEUE_CORRUPT' };
 
-  const lies: readonly (readonly [what: string, lie: (parts: Rig) => void])[] = [
+  const lies: readonly (readonly [what: string, lie: (parts: Rig, head: number) => void])[] = [
     ['a head outside the queue', ({ device }) => device.push(4, 0)],
     ['a head far outside the queue', ({ device }) => device.push(0xffffffff, 0)],
-    ['a head that is not in flight', ({ device }) => device.push(3, 0)],
-    ['a used length beyond what is writable', ({ device }) => device.push(0, SLOT + 1)],
+    ['a head that is not in flight', ({ device }, head) => device.push((head + 1) % 4, 0)],
+    ['a used length beyond what is writable', ({ device }, head) => device.push(head, SLOT + 1)],
   ];
   for (const [what, lie] of lies) {
     it(`refuses ${what}, and goes on refusing until reset()`, () => {
@@ -165,7 +166,7 @@ describe('DriverQueue against a device that lies', () => {
       queue.setDescriptor(head, 0, SLOT, VRING_DESC_F_WRITE);
       queue.offer(head);
       queue.publish();
-      lie(parts);
+      lie(parts, head);
       device.publish();
       assert.equal(queue.poll(), 1);
       assert.throws(() => queue.take(), corrupt);
@@ -179,14 +180,14 @@ describe('DriverQueue against a device that lies', () => {
 
   it('refuses the same head twice', () => {
     const parts = rig(4);
-    offerSeed(parts, 1);
+    const head = offerSeed(parts, 1);
     offerSeed(parts, 2);
     parts.queue.publish();
-    parts.device.push(0, 0);
-    parts.device.push(0, 0);
+    parts.device.push(head, 0);
+    parts.device.push(head, 0);
     parts.device.publish();
     assert.equal(parts.queue.poll(), 2);
-    assert.equal(parts.queue.take(), 0);
+    assert.equal(parts.queue.take(), head);
     assert.throws(() => parts.queue.take(), corrupt);
   });
 
@@ -226,6 +227,160 @@ describe('DriverQueue against a device that lies', () => {
         assert.deepEqual(new Set(parts.queue.outstanding()), mine);
       }),
       { numRuns: 2000 },
+    );
+  });
+});
+
+describe('DriverQueue, the short way', () => {
+  function describe8(parts: Rig): void {
+    for (let id = 0; id < 8; id++) parts.queue.setDescriptor(id, id * SLOT, 0, 0);
+  }
+
+  it('offers descriptors as they were described, with the length of each time', () => {
+    const parts = rig(8);
+    const { queue, device } = parts;
+    describe8(parts);
+    for (let round = 0; round < 50; round++) {
+      const ids = [queue.freeAt(0), queue.freeAt(1), queue.freeAt(2)];
+      const offered = [10, 20, 30].map((length) => queue.offerNext(length + round));
+      assert.deepEqual(offered, ids);
+      queue.publish();
+      for (const [i, id] of ids.entries()) {
+        const segment = { address: id * SLOT, length: 10 * (i + 1) + round, writable: false };
+        assert.deepEqual(device.pop(), { head: id, segments: [segment] });
+        device.push(id, 0);
+      }
+      device.publish();
+      assert.equal(queue.poll(), 3);
+      assert.equal(queue.releaseUsed(), 3);
+      assert.equal(queue.free, 8);
+    }
+  });
+
+  it('offers nothing when no descriptor is free', () => {
+    const { queue } = rig(2);
+    assert.ok(queue.acquire() >= 0);
+    assert.ok(queue.offerNext(1) >= 0);
+    assert.equal(queue.offerNext(1), -1);
+    assert.equal(queue.inFlight, 1);
+  });
+
+  it('claims a descriptor that is free, and no other', () => {
+    const { queue } = rig(4);
+    queue.claim(2);
+    assert.equal(queue.free, 3);
+    assert.throws(() => queue.claim(2), RangeError);
+    assert.throws(() => queue.claim(4), RangeError);
+    queue.offer(2);
+    assert.throws(() => queue.claim(2), RangeError);
+    assert.deepEqual(queue.outstanding(), [2]);
+  });
+
+  it('releases what was used in another order, and chains', () => {
+    const parts = rig(8);
+    const { queue, device } = parts;
+    describe8(parts);
+    const segment = { address: 0, length: 4, writable: false };
+    const chain = queue.addChain([segment, segment, segment]);
+    queue.offer(chain);
+    const [a, b] = [queue.offerNext(4), queue.offerNext(4)];
+    queue.publish();
+    while (device.pop());
+    for (const head of [b, chain, a]) device.push(head, 0);
+    device.publish();
+    assert.equal(queue.poll(), 3);
+    assert.equal(queue.releaseUsed(), 3);
+    assert.equal(queue.free, 8);
+  });
+
+  it('throws at a used head that is not in flight, also in the short way', () => {
+    const { queue, device } = rig(8);
+    queue.offerNext(4);
+    queue.publish();
+    device.push(5, 0);
+    device.publish();
+    queue.poll();
+    assert.throws(() => queue.releaseUsed(), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
+
+  /** Every descriptor is at every moment in one place only, whoever does what in whatever order. */
+  class Model {
+    readonly parts = rig(8);
+    readonly taken = new Set<number>();
+    readonly flying: number[] = [];
+
+    step(kind: number, which: number): void {
+      const { queue, device } = this.parts;
+      const mine = [...this.taken][which % this.taken.size];
+      if (kind === 0) this.add(queue.acquire());
+      else if (kind === 1) this.fly(queue.offerNext(4));
+      else if (kind === 2 && mine !== undefined) this.offer(mine);
+      else if (kind === 3 && mine !== undefined) this.drop(mine, () => queue.cancel(mine));
+      else if (kind === 4) this.complete(which);
+      else if (kind === 5 && device.waiting === 0) this.complete(which);
+    }
+
+    add(id: number): void {
+      if (id < 0) {
+        assert.equal(this.taken.size + this.flying.length, 8);
+        return;
+      }
+      assert.ok(!this.taken.has(id) && !this.flying.includes(id));
+      this.taken.add(id);
+    }
+
+    fly(id: number): void {
+      if (id < 0) return;
+      assert.ok(!this.taken.has(id) && !this.flying.includes(id));
+      this.flying.push(id);
+    }
+
+    offer(id: number): void {
+      this.drop(id, () => {
+        this.parts.queue.offer(id);
+      });
+      this.flying.push(id);
+    }
+
+    drop(id: number, how: () => void): void {
+      how();
+      this.taken.delete(id);
+    }
+
+    /** The device uses one of those that it has seen; it comes back taken, or at once free. */
+    complete(which: number): void {
+      const { queue, device } = this.parts;
+      queue.publish();
+      const seen: number[] = [];
+      for (let chain = device.pop(); chain; chain = device.pop()) seen.push(chain.head);
+      assert.deepEqual(seen, this.flying.slice(this.flying.length - seen.length));
+      const head = this.flying.splice(which % Math.max(1, this.flying.length), 1)[0];
+      if (head === undefined) return;
+      device.push(head, 0);
+      device.publish();
+      assert.equal(queue.poll(), 1);
+      if (which % 2 === 0) {
+        assert.equal(queue.releaseUsed(), 1);
+        return;
+      }
+      assert.equal(queue.take(), head);
+      this.taken.add(head);
+    }
+  }
+
+  it('gives no descriptor to two, and loses none, whatever the order of all that can be done', () => {
+    const steps = fc.array(fc.tuple(fc.nat(5), fc.nat(31)), { maxLength: 120 });
+    fc.assert(
+      fc.property(steps, (all) => {
+        const model = new Model();
+        for (const [kind, which] of all) {
+          model.step(kind, which);
+          const { queue } = model.parts;
+          assert.equal(queue.free, 8 - model.taken.size - model.flying.length);
+          assert.deepEqual(new Set(queue.outstanding()), new Set(model.flying));
+        }
+      }),
+      { numRuns: 1000 },
     );
   });
 });

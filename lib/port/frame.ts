@@ -29,6 +29,8 @@ export class Frame {
   readonly #slots: SlotArea;
   readonly #owner: SlotOwner;
   #held = false;
+  /** The view that was made last: frames of one length need no other. */
+  #view: Uint8Array;
   /** How many devices are to read it where it lies. */
   #lent = 0;
   /** The handler has returned, and its slots did not go back. */
@@ -44,11 +46,12 @@ export class Frame {
     this.#slots = slots;
     this.#owner = owner;
     this.first = slots.payloads[slot] ?? new Uint8Array(0);
+    this.#view = this.first;
   }
 
   /**
    * The memory of the frame's first slot, longer than the frame: bytes 0 to `min(length,
-   * first.length)` are its. Costs nothing; {@link bytes} makes a new view at each use.
+   * first.length)` are its. Costs nothing.
    */
   readonly first: Uint8Array;
 
@@ -69,10 +72,14 @@ export class Frame {
   get bytes(): Uint8Array {
     // After close() there is nothing to make a view of.
     if (this.first.length === 0) return this.first;
-    if (this.extraCount === 0) return this.first.subarray(0, this.length);
+    if (this.extraCount === 0) return this.#view.length === this.length ? this.#view : this.#look();
     const copy = new Uint8Array(this.length);
     this.copyTo(copy);
     return copy;
+  }
+
+  #look(): Uint8Array {
+    return (this.#view = this.first.subarray(0, this.length));
   }
 
   /** Copies the frame to the beginning of `target`, which must have room for {@link length} bytes. */
@@ -151,6 +158,13 @@ export class Frame {
   settle(): boolean {
     this.#kept = this.busy;
     return this.#kept;
+  }
+
+  /** @internal The slots go back: nothing of the frame is left. */
+  forget(): void {
+    this.length = 0;
+    this.firstLength = 0;
+    this.extraCount = 0;
   }
 
   /** Within the handler that got it, the end of the handler takes the slots back. */

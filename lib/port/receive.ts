@@ -34,6 +34,17 @@ export class ReceiveBatch implements Iterable<Frame> {
     this.byteLength += frame.length;
   }
 
+  /** @internal Whether somebody keeps one of the frames. */
+  get busy(): boolean {
+    for (let i = 0; i < this.length; i++) if (this.#frames[i]?.busy === true) return true;
+    return false;
+  }
+
+  /** @internal The slots of all frames go back. */
+  forget(): void {
+    for (let i = 0; i < this.length; i++) this.#frames[i]?.forget();
+  }
+
   /** @internal */
   clear(): void {
     this.length = 0;
@@ -101,12 +112,21 @@ export class Receiver {
 
   /** Offers the slots of every frame that is not held. */
   recycle(batch: ReceiveBatch): void {
+    if (this.held > 0 || this.#poison || batch.busy) {
+      this.#recycleEach(batch);
+    } else {
+      this.#queue.offerTaken();
+      batch.forget();
+    }
+    batch.clear();
+  }
+
+  #recycleEach(batch: ReceiveBatch): void {
     for (let i = 0; i < batch.length; i++) {
       const frame = batch.at(i);
       if (frame.settle()) this.held++;
       else this.#repost(frame);
     }
-    batch.clear();
   }
 
   /** A held frame was released. */
@@ -133,7 +153,8 @@ export class Receiver {
 
   #receive(batch: ReceiveBatch, slot: number, used: number): void {
     const frame = this.#frames[slot];
-    if (!frame || used < HEADER_SIZE) this.#queue.fail(`a frame of ${String(used)} bytes`);
+    if (frame === undefined || used < HEADER_SIZE)
+      this.#queue.fail(`a frame of ${String(used)} bytes`);
     frame.firstLength = used - HEADER_SIZE;
     frame.length = frame.firstLength;
     frame.extraCount = 0;
@@ -158,9 +179,7 @@ export class Receiver {
     if (this.#poison) this.#fill(frame);
     this.#queue.offer(frame.slot);
     for (let i = 0; i < frame.extraCount; i++) this.#queue.offer(frame.extraSlots[i] ?? 0);
-    frame.extraCount = 0;
-    frame.firstLength = 0;
-    frame.length = 0;
+    frame.forget();
   }
 
   #fill(frame: Frame): void {

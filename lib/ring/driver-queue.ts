@@ -217,6 +217,13 @@ export class DriverQueue {
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
   }
 
+  /** Offers every descriptor that the caller has, as they are: those taken first come first. */
+  offerTaken(): void {
+    if (this.#free > 0)
+      throw misuse.range('free', 'no free descriptor before those taken', this.#free);
+    this.#nextAvail = (this.#nextUsed + this.size) & 0xffff;
+  }
+
   /** The descriptor that {@link offerNext} will take after so many others; only of those free. */
   freeAt(index: number): number {
     return this.#ids[(this.#nextAvail + index) & this.#mask] ?? -1;
@@ -267,10 +274,12 @@ export class DriverQueue {
   /** The head of the next used chain of those that {@link poll} saw; -1 when there is none left. */
   take(): number {
     if (this.#nextUsed === this.#seenUsed) return -1;
-    const at = this.#usedRingAt + 2 * (this.#nextUsed & this.#mask);
-    const head = this.#words32[at] ?? 0;
+    const place = this.#nextUsed & this.#mask;
+    const at = this.#usedRingAt + 2 * place;
+    const used = this.#words32[at] ?? 0;
+    if (used !== this.#ids[place]) this.#takeOutOfTurn(used);
+    const head = this.#ids[place] ?? 0;
     const length = this.#words32[at + 1] ?? 0;
-    if (head !== this.#ids[this.#nextUsed & this.#mask]) this.#takeOutOfTurn(head);
     const room = this.#table.writable(head);
     if (length > room && room > 0) {
       this.fail(

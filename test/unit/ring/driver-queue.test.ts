@@ -265,6 +265,33 @@ describe('DriverQueue, the short way', () => {
     assert.equal(queue.inFlight, 1);
   });
 
+  it('offers all that were taken again, in the order in which they were taken', () => {
+    const parts = rig(4);
+    const { queue, device } = parts;
+    for (let id = 0; id < 4; id++) queue.setDescriptor(id, id * SLOT, SLOT, VRING_DESC_F_WRITE);
+    while (queue.offerNext(SLOT) >= 0);
+    for (let round = 0; round < 20; round++) {
+      queue.publish();
+      const heads = [device.pop(), device.pop(), device.pop()].map((chain) => chain?.head ?? -1);
+      const used = round % 2 === 0 ? heads : heads.reverse();
+      for (const head of used) device.push(head, 1);
+      device.publish();
+      queue.poll();
+      assert.deepEqual([queue.take(), queue.take(), queue.take()], used);
+      queue.offerTaken();
+      assert.equal(queue.inFlight, 4);
+      assert.deepEqual(new Set(queue.outstanding()), new Set([0, 1, 2, 3]));
+    }
+  });
+
+  it('refuses to offer what was taken before what is free', () => {
+    const { queue } = rig(4);
+    queue.acquire();
+    assert.throws(() => {
+      queue.offerTaken();
+    }, RangeError);
+  });
+
   it('claims a descriptor that is free, and no other', () => {
     const { queue } = rig(4);
     queue.claim(2);

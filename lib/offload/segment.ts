@@ -10,7 +10,7 @@ import {
 import { IPPROTO_TCP, IPPROTO_UDP, findPacket } from './packet.js';
 import type { Packet } from './packet.js';
 import { misuse } from '../errors.js';
-import { headerFault } from '../ring/net-header.js';
+import { gsoBit, headerFault } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 import {
   VIRTIO_NET_HDR_GSO_ECN,
@@ -21,9 +21,11 @@ import {
 
 /** Bit set of the GSO types that {@link segment} knows. */
 const KNOWN_TYPES =
-  (1 << VIRTIO_NET_HDR_GSO_TCPV4) |
-  (1 << VIRTIO_NET_HDR_GSO_TCPV6) |
-  (1 << VIRTIO_NET_HDR_GSO_UDP_L4);
+  gsoBit(VIRTIO_NET_HDR_GSO_TCPV4) |
+  gsoBit(VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN) |
+  gsoBit(VIRTIO_NET_HDR_GSO_TCPV6) |
+  gsoBit(VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN) |
+  gsoBit(VIRTIO_NET_HDR_GSO_UDP_L4);
 
 // Where a field lies in its header.
 const IPV4_LENGTH = 2;

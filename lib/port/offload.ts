@@ -13,11 +13,13 @@ import {
   VIRTIO_NET_F_HOST_USO,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
   VIRTIO_NET_HDR_GSO_TCPV4,
   VIRTIO_NET_HDR_GSO_TCPV6,
   VIRTIO_NET_HDR_GSO_UDP_L4,
 } from '../uapi/virtio-net.js';
 import { VIRTIO_F_VERSION_1, VIRTIO_RING_F_EVENT_IDX, bit, has } from '../uapi/virtio.js';
+import { gsoBit } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 /**
@@ -64,10 +66,13 @@ export function transmitLimits(negotiated: bigint, mtu: number): TransmitLimits 
     [VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_HDR_GSO_TCPV6],
     [VIRTIO_NET_F_HOST_USO, VIRTIO_NET_HDR_GSO_UDP_L4],
   ];
-  const agreed = types.filter(([feature]) => has(negotiated, feature));
+  const agreed = types.filter(([feature]) => has(negotiated, feature)).map(([, type]) => type);
+  const tcp = agreed.filter((type) => type !== VIRTIO_NET_HDR_GSO_UDP_L4);
+  const ecn = has(negotiated, VIRTIO_NET_F_HOST_ECN) ? tcp : [];
+  const all = [...agreed, ...ecn.map((type) => type | VIRTIO_NET_HDR_GSO_ECN)];
   return {
     checksums: has(negotiated, VIRTIO_NET_F_CSUM),
-    gsoTypes: agreed.reduce((set, [, type]) => set | (1 << type), 0),
+    gsoTypes: all.reduce((set, type) => set | gsoBit(type), 0),
     longest: agreed.length > 0 ? LONGEST_GSO_FRAME : mtu + 18,
   };
 }

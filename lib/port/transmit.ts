@@ -11,16 +11,13 @@ import {
   PLAIN_HEADER,
   clearHeader,
   copyHeader,
+  gsoBit,
   headerFault,
   readHeader,
   writeHeader,
 } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
-import {
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-  VIRTIO_NET_HDR_GSO_ECN,
-  VIRTIO_NET_HDR_GSO_NONE,
-} from '../uapi/virtio-net.js';
+import { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_NONE } from '../uapi/virtio-net.js';
 
 /** The shortest frame: an Ethernet header. */
 export const MIN_FRAME = 14;
@@ -190,7 +187,7 @@ export class Transmitter {
     if (header.gsoType === VIRTIO_NET_HDR_GSO_NONE) {
       return checksums || (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0;
     }
-    return (gsoTypes & (1 << (header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN))) !== 0;
+    return (gsoTypes & gsoBit(header.gsoType)) !== 0;
   }
 
   /**

@@ -94,11 +94,21 @@ export function bufferCount(words: Uint16Array, at: number): number {
 }
 
 /**
+ * The bit of a GSO type in a set of them; with and without ECN they are two, for `HOST_ECN` is a
+ * feature of its own. 0: no type that a header of this length can have.
+ */
+export function gsoBit(gsoType: number): number {
+  const ecn = gsoType & VIRTIO_NET_HDR_GSO_ECN;
+  const type = gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
+  return type > 15 ? 0 : 1 << (ecn === 0 ? type : type + 16);
+}
+
+/**
  * Whether a header may go to the kernel with a frame of this length. vhost puts a frame back whose
  * header it can't make sense of and tries it again for ever, without telling anybody: such a header
  * must never reach it.
  *
- * @param gsoTypes  Bit set of GSO types (1 << type) that the device accepts.
+ * @param gsoTypes  Bit set of GSO types ({@link gsoBit}) that the device accepts.
  * @param checksums  Whether the device fills in checksums.
  * @returns What is wrong with it; undefined when it is right.
  */
@@ -111,7 +121,7 @@ export function headerFault(
   if (!isByte(header.flags) || !isByte(header.gsoType)) return 'flags or gsoType beyond a byte';
   const type = header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
   if ((header.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) return 'flags other than NEEDS_CSUM';
-  if (type !== VIRTIO_NET_HDR_GSO_NONE) return gsoFault(header, type, length, gsoTypes);
+  if (type !== VIRTIO_NET_HDR_GSO_NONE) return gsoFault(header, length, gsoTypes);
   if (header.gsoType !== type) return 'ECN without a GSO type';
   const words = lengthFault(header, length);
   return words ?? (header.flags === 0 ? undefined : checksumFault(header, length, checksums));
@@ -140,12 +150,11 @@ function checksumFault(
 
 function gsoFault(
   header: Readonly<NetHeader>,
-  type: number,
   length: number,
   gsoTypes: number,
 ): string | undefined {
-  if (type > 31 || (gsoTypes & (1 << type)) === 0) {
-    return `GSO type ${String(type)}, which was not agreed on`;
+  if ((gsoTypes & gsoBit(header.gsoType)) === 0) {
+    return `GSO type ${String(header.gsoType)}, which was not agreed on`;
   }
   if (header.gsoSize === 0) return 'a GSO type without a gsoSize';
   if (header.flags === 0) return 'a GSO type without NEEDS_CSUM';

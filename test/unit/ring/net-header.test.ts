@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import {
   PLAIN_HEADER,
   bufferCount,
+  gsoBit,
   headerFault,
   readHeader,
   writeHeader,
 } from '#lib/ring/net-header';
 
-const TCP4 = 1 << 1;
+const TCP4 = gsoBit(1);
+const TCP4_ECN = gsoBit(0x81);
 
 describe('readHeader() and writeHeader()', () => {
   it('put every field where struct virtio_net_hdr_v1 has it', () => {
@@ -52,7 +54,7 @@ describe('headerFault()', () => {
     assert.equal(headerFault(plain, 60, 0, false), undefined);
     assert.equal(headerFault(checksum, 52, 0, true), undefined);
     assert.equal(headerFault(segmented, 4000, TCP4, true), undefined);
-    assert.equal(headerFault({ ...segmented, gsoType: 0x81 }, 4000, TCP4, true), undefined);
+    assert.equal(headerFault({ ...segmented, gsoType: 0x81 }, 4000, TCP4_ECN, true), undefined);
   });
 
   const faults: readonly (readonly [why: string, fault: string | undefined])[] = [
@@ -69,6 +71,7 @@ describe('headerFault()', () => {
       'a GSO type that does not exist',
       headerFault({ ...segmented, gsoType: 0x7f }, 4000, TCP4, true),
     ],
+    ['ECN that was not agreed on', headerFault({ ...segmented, gsoType: 0x81 }, 4000, TCP4, true)],
     ['segments of no size', headerFault({ ...segmented, gsoSize: 0 }, 4000, TCP4, true)],
     [
       'headers longer than the frame',

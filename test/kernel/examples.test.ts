@@ -192,6 +192,13 @@ describeWith(['vhost', 'tun', 'root'], 'examples', () => {
       const output = await run('06-worker.mjs');
       assert.match(output, /^10000 sent, the kernel got 10000, its worker was vhost-\d+\n$/);
     },
+
+    async '07-wedge.mjs'() {
+      const [raw, port, after] = (await run('07-wedge.mjs')).split('\n');
+      assert.equal(raw, 'raw: 100 ms of CPU, 0 of 3 frames sent, 0 error events');
+      assert.match(port ?? '', /^port: stuck: the worker spins .*; lost 10 unsent, 0 unknown$/);
+      assert.equal(after, 'then the kernel got 10 of 10 frames');
+    },
   };
 
   for (const name of fs.readdirSync(FOLDER)) {

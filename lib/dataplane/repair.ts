@@ -50,8 +50,11 @@ export interface WatchdogSubject {
   kickTransmit(): void;
 }
 
-/** Milliseconds between two looks. With {@link PATIENCE} of them a stuck ring is seen within a second. */
-const PERIOD = 250;
+/**
+ * Milliseconds between two looks. A stuck ring is seen at the third after it stopped: within a second,
+ * with time left for the repair and for a machine that is busy.
+ */
+const PERIOD = 200;
 
 /** Looks in a row at which nothing had moved, before a ring counts as stuck. */
 const PATIENCE = 2;

@@ -16,6 +16,9 @@
         "native/tun.cc",
         "native/uapi_net.c",
         "native/vhost.cc",
+        "native/vhost_features.cc",
+        "native/vhost_memory.cc",
+        "native/vhost_vring.cc",
         "native/watcher.cc",
         "native/worker_thread.cc"
       ],

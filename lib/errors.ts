@@ -11,7 +11,8 @@ export type VhostErrorCode =
   | 'ERR_VHOST_MEMORY_IN_USE'
   | 'ERR_VHOST_QUEUE_BROKEN'
   | 'ERR_VHOST_QUEUE_CORRUPT'
-  | 'ERR_VHOST_STATE';
+  | 'ERR_VHOST_STATE'
+  | 'ERR_VHOST_UNSUPPORTED';
 
 /** Any error of this package that is not a misuse. Match on `code`. */
 export class VhostError extends Error {
@@ -57,7 +58,11 @@ const HINTS: Readonly<Record<string, string>> = {
     'no memory, or a limit of address space (RLIMIT_AS) or of mappings (vm.max_map_count) is reached',
   'VHOST_SET_OWNER EBUSY': 'this descriptor already has an owner: open a new one',
   'VHOST_SET_OWNER ENOMEM': `no memory, or ${PROCESSES}`,
+  'VHOST_SET_FEATURES EFAULT': 'VHOST_F_LOG_ALL: set the memory table and the log first',
+  'VHOST_SET_FORK_FROM_OWNER EBUSY': 'the worker is there already: call it before setOwner()',
   'VHOST_SET_MEM_TABLE E2BIG': 'more regions than the parameter max_mem_regions of module vhost',
+  'VHOST_SET_VRING_NUM EBUSY': 'the vring runs: take its backend off first',
+  'VHOST_SET_VRING_BASE EBUSY': 'the vring runs: take its backend off first',
   'VHOST_NET_SET_BACKEND EFAULT': 'set the memory table and the addresses of the vring first',
   'VHOST_NET_SET_BACKEND ENOTSOCK': 'the backend must be a tap, a macvtap or a packet socket',
   'TUNSETIFF EPERM': 'needs CAP_NET_ADMIN, or a tap that was created for this user',

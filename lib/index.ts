@@ -26,7 +26,15 @@ export type { TapOptions } from './backend/tap-options.js';
 export type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend/backend.js';
 
 export { VhostNet } from './sys/vhost-net.js';
-export type { BackendDescriptor, MemoryTableRow, VringAddresses } from './sys/vhost-net.js';
+export type {
+  BackendDescriptor,
+  DirtyLog,
+  MemoryTableRow,
+  VringAddresses,
+  VringEndian,
+} from './sys/vhost-net.js';
+export { vhostParameters } from './sys/module-parameters.js';
+export type { VhostParameters } from './sys/module-parameters.js';
 export { EventFd } from './sys/eventfd.js';
 export { Pages } from './sys/pages.js';
 export type { PagesOptions } from './sys/pages.js';

@@ -88,15 +88,27 @@ interface Native {
   eventfdDrain(eventfd: NativeDescriptor): number;
   Watcher: new (eventfd: NativeDescriptor, callback: (count: number) => void) => NativeWatcher;
 
+  vhostOpen(path: string): NativeDescriptor;
   vhostSetOwner(vhost: NativeDescriptor): number;
+  vhostResetOwner(vhost: NativeDescriptor): void;
+  vhostSetForkFromOwner(vhost: NativeDescriptor, mode: number): void;
+  vhostGetForkFromOwner(vhost: NativeDescriptor): number;
   vhostGetFeatures(vhost: NativeDescriptor): bigint;
   vhostSetFeatures(vhost: NativeDescriptor, features: bigint): void;
+  vhostGetFeaturesArray(vhost: NativeDescriptor): bigint;
+  vhostSetFeaturesArray(vhost: NativeDescriptor, features: bigint): void;
+  vhostGetBackendFeatures(vhost: NativeDescriptor): bigint;
+  vhostSetBackendFeatures(vhost: NativeDescriptor, features: bigint): void;
   vhostSetMemTable(
     vhost: NativeDescriptor,
     rows: readonly (readonly [bigint, bigint, bigint])[],
   ): void;
+  vhostSetLogBase(vhost: NativeDescriptor, address: bigint, byteLength: bigint): void;
+  vhostSetLogFd(vhost: NativeDescriptor, eventfd?: NativeDescriptor): void;
   vhostSetVringNum(vhost: NativeDescriptor, index: number, size: number): void;
   vhostSetVringBase(vhost: NativeDescriptor, index: number, base: number): void;
+  vhostSetVringEndian(vhost: NativeDescriptor, index: number, endian: number): void;
+  vhostGetVringEndian(vhost: NativeDescriptor, index: number): number;
   vhostSetVringBusyloopTimeout(vhost: NativeDescriptor, index: number, microseconds: number): void;
   vhostGetVringBusyloopTimeout(vhost: NativeDescriptor, index: number): number;
   vhostGetVringBase(vhost: NativeDescriptor, index: number): number;

@@ -78,6 +78,25 @@ uint64_t Arguments::Big(size_t index, const char* name) {
   return value;
 }
 
+std::vector<uint64_t> Arguments::Words(size_t index, const char* name, size_t most) {
+  std::vector<uint64_t> words(most);
+  if (!ok_) return words;
+  if (index >= info_.Length() || !info_[index].IsBigInt()) {
+    FailType(name, "a bigint");
+    return words;
+  }
+  Napi::BigInt value = info_[index].As<Napi::BigInt>();
+  int negative = 0;
+  size_t count = most;
+  // Asked first: what does not fit into the words is cut off without a word.
+  const bool fits = value.WordCount() <= most;
+  if (fits) value.ToWords(&negative, &count, words.data());
+  if (!fits || negative != 0) {
+    FailRange(name, "a bigint in 0..2^" + std::to_string(64 * most) + "-1");
+  }
+  return words;
+}
+
 bool Arguments::Boolean(size_t index, const char* name) {
   if (!ok_) return false;
   if (index >= info_.Length() || !info_[index].IsBoolean()) {
@@ -139,6 +158,13 @@ std::shared_ptr<OpenFile> Arguments::EventFd(size_t index, const char* name) {
   return nullptr;
 }
 
+std::shared_ptr<OpenFile> Arguments::Vhost(size_t index, const char* name) {
+  std::shared_ptr<OpenFile> file = File(index, name);
+  if (!file || file->kind == FileKind::kVhost) return file;
+  FailType(name, "a descriptor that vhostOpen() made");
+  return nullptr;
+}
+
 int Arguments::OptionalFd(size_t index, const char* name) {
   if (!ok_ || !Has(index)) return -1;
   const std::shared_ptr<OpenFile> file = File(index, name);
@@ -170,6 +196,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportEventFd(env, exports);
   ExportWatcher(env, exports);
   ExportVhost(env, exports);
+  ExportVhostFeatures(env, exports);
+  ExportVhostVring(env, exports);
   ExportTun(env, exports);
   ExportNetlink(env, exports);
   ExportConstants(env, exports);

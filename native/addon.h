@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "mapping.h"
 #include "open_file.h"
@@ -34,6 +35,8 @@ class Arguments {
   int64_t Integer(size_t index, const char* name, int64_t minimum, int64_t maximum);
   uint32_t Unsigned(size_t index, const char* name, uint32_t maximum = UINT32_MAX);
   uint64_t Big(size_t index, const char* name);
+  /// A bigint of at most `most` 64-bit words, the lowest first, with zeroes up to `most`.
+  std::vector<uint64_t> Words(size_t index, const char* name, size_t most);
   bool Boolean(size_t index, const char* name);
   std::string String(size_t index, const char* name, size_t longest);
   Napi::Function Function(size_t index, const char* name);
@@ -43,6 +46,8 @@ class Arguments {
   std::shared_ptr<OpenFile> File(size_t index, const char* name);
   /// The same for one that eventfdCreate() made.
   std::shared_ptr<OpenFile> EventFd(size_t index, const char* name);
+  /// The same for one that vhostOpen() made.
+  std::shared_ptr<OpenFile> Vhost(size_t index, const char* name);
   /// An open Descriptor, or -1 where the argument is absent.
   int OptionalFd(size_t index, const char* name);
 
@@ -63,6 +68,8 @@ void ExportPages(Napi::Env env, Napi::Object exports);
 void ExportEventFd(Napi::Env env, Napi::Object exports);
 void ExportWatcher(Napi::Env env, Napi::Object exports);
 void ExportVhost(Napi::Env env, Napi::Object exports);
+void ExportVhostFeatures(Napi::Env env, Napi::Object exports);
+void ExportVhostVring(Napi::Env env, Napi::Object exports);
 void ExportTun(Napi::Env env, Napi::Object exports);
 void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportConstants(Napi::Env env, Napi::Object exports);

@@ -1,6 +1,8 @@
 #ifndef VHOST_NET_OPEN_FILE_H_
 #define VHOST_NET_OPEN_FILE_H_
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -17,15 +19,25 @@ struct VringExtent {
   uint64_t desc = 0;
   uint64_t avail = 0;
   uint64_t used = 0;
+  bool logged = false;  ///< whether writes to the used ring are logged, as if it lay at `log`
+  uint64_t log = 0;
   std::vector<std::shared_ptr<Mapping>> memory;
+};
+
+/// Where vhost marks the pages that it wrote: one bit for each 4 KiB of guest addresses, from 0 on.
+struct DirtyLog {
+  uint64_t end = 0;  ///< the first guest address without a bit
+  std::shared_ptr<Mapping> memory;
 };
 
 /// vhost-net has two vrings on each descriptor: 0 = receive, 1 = transmit.
 constexpr uint32_t kVringCount = 2;
 
 /// What is known of an open file. Reading and writing eight bytes is for eventfds: on anything else
-/// it would wait for ever, or take and leave what belongs to somebody.
-enum class FileKind { kEventFd, kOther };
+/// it would wait for ever, or take and leave what belongs to somebody. Requests of vhost are for
+/// what was opened for them, and of which there is no duplicate: what the kernel was told by way of
+/// another descriptor nobody here would know.
+enum class FileKind { kEventFd, kVhost, kOther };
 
 /// A descriptor and what must outlive it. Shared by the JavaScript wrapper and by a watcher, so
 /// that neither can close it under the other.
@@ -36,7 +48,11 @@ struct OpenFile {
   // Members go in reverse order: the descriptor closes first, which stops the vhost worker; only
   // then may the pages that the worker used be unmapped.
   std::vector<std::shared_ptr<Mapping>> memory_table;
+  uint64_t table_end = 0;  ///< behind the last guest address in the table
   std::array<VringExtent, kVringCount> vrings;
+  DirtyLog log;
+  bool logs_all = false;  ///< whether VHOST_F_LOG_ALL is in force
+  pid_t worker = 0;       ///< 0: none, or it can't be known which
   UniqueFd fd;
   FileKind kind;
 };

@@ -19,6 +19,20 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifndef VHOST_GET_FEATURES_ARRAY  // Linux 6.17
+struct vhost_features_array {
+  __u64 count;
+  __u64 features[];
+};
+#define VHOST_GET_FEATURES_ARRAY _IOR(VHOST_VIRTIO, 0x83, struct vhost_features_array)
+#define VHOST_SET_FEATURES_ARRAY _IOW(VHOST_VIRTIO, 0x83, struct vhost_features_array)
+#endif
+#ifndef VHOST_SET_FORK_FROM_OWNER  // Linux 6.17, and stable kernels of 6.12
+#define VHOST_FORK_OWNER_KTHREAD 0
+#define VHOST_FORK_OWNER_TASK 1
+#define VHOST_SET_FORK_FROM_OWNER _IOW(VHOST_VIRTIO, 0x84, __u8)
+#define VHOST_GET_FORK_FROM_OWNER _IOR(VHOST_VIRTIO, 0x85, __u8)
+#endif
 #ifndef TUNGETDEVNETNS  // Linux 5.2
 #define TUNGETDEVNETNS _IO('T', 227)
 #endif
@@ -45,6 +59,7 @@ static_assert(offsetof(vhost_vring_addr, used_user_addr) == 16);
 static_assert(offsetof(vhost_vring_addr, avail_user_addr) == 24);
 static_assert(offsetof(vhost_vring_addr, log_guest_addr) == 32);
 static_assert(sizeof(vhost_memory) == 8);
+static_assert(sizeof(vhost_features_array) == 8);
 static_assert(sizeof(vhost_memory_region) == 32);
 static_assert(sizeof(vring_desc) == 16);
 static_assert(offsetof(vring_desc, len) == 8);

@@ -69,21 +69,37 @@ std::set<pid_t> KernelWorkers() {
   return Named("/proc", [&name](const std::string& comm) { return comm == name; });
 }
 
+/// What is known of this kernel's workers. One look at a time in the whole process: two Workers
+/// would see each other's new thread.
+struct Knowledge {
+  std::mutex lock;
+  bool may_be_kernel_thread = true;
+  bool told = false;  ///< somebody asked for kernel threads, and may again
+};
+
+Knowledge& TheKnowledge() {
+  static Knowledge knowledge;
+  return knowledge;
+}
+
 }  // namespace
 
+void ExpectKernelThreads() {
+  const std::lock_guard<std::mutex> guard(TheKnowledge().lock);
+  TheKnowledge().may_be_kernel_thread = TheKnowledge().told = true;
+}
+
 int FindNewWorker(const std::function<int()>& set_owner, pid_t* tid) {
-  // One at a time in the whole process: two Workers would see each other's new thread.
-  static std::mutex one_at_a_time;
-  const std::lock_guard<std::mutex> guard(one_at_a_time);
-  static bool may_be_kernel_thread = true;
+  Knowledge& known = TheKnowledge();
+  const std::lock_guard<std::mutex> guard(known.lock);
   const std::set<pid_t> threads = WorkerThreads();
   std::set<pid_t> kernel_threads;
-  if (may_be_kernel_thread) kernel_threads = KernelWorkers();
+  if (known.may_be_kernel_thread) kernel_threads = KernelWorkers();
   const int error = set_owner();
   if (error != 0) return error;
   *tid = OnlyNew(threads, WorkerThreads());
   // A kernel that makes threads of this process once does so always, unless it is told otherwise.
-  if (*tid != 0) may_be_kernel_thread = false;
+  if (*tid != 0 && !known.told) known.may_be_kernel_thread = false;
   if (*tid == 0) *tid = OnlyNew(kernel_threads, KernelWorkers());
   return 0;
 }

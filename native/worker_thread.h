@@ -11,6 +11,9 @@ namespace vhost_net {
 /// that can't be known.
 int FindNewWorker(const std::function<int()>& set_owner, pid_t* tid);
 
+/// From now on a new worker may be a kernel thread, also where it was known not to be.
+void ExpectKernelThreads();
+
 }  // namespace vhost_net
 
 #endif  // VHOST_NET_WORKER_THREAD_H_

@@ -29,7 +29,7 @@ describe('the native boundary', function () {
   it('passes on what an accessor inside an array throws', () => {
     const text = run(`
       const rows = Object.defineProperty([], 0, { get() { throw new Error('an element') } });
-      console.log(fails(() => native.vhostSetMemTable(native.eventfdCreate(), rows)));`);
+      console.log(fails(() => native.vhostSetMemTable(native.vhostOpen('/dev/null'), rows)));`);
     assert.equal(text, 'an element');
   });
 
@@ -39,7 +39,7 @@ describe('the native boundary', function () {
       const thrown = new Proxy({}, { get: fail, has: fail, getPrototypeOf: fail });
       const rows = Object.defineProperty([], 0, { get() { throw thrown } });
       try {
-        native.vhostSetMemTable(native.eventfdCreate(), rows);
+        native.vhostSetMemTable(native.vhostOpen('/dev/null'), rows);
       } catch (error) {
         console.log(error === thrown);
       }`);
@@ -62,9 +62,9 @@ describe('the native boundary', function () {
 
   it('tells the kernel nothing of a vring whose place it could not keep', () => {
     const text = run(`
-      const eventfd = native.eventfdCreate();
-      console.log(fails(() => native.vhostSetVringNum(eventfd, 2, 4)));
-      console.log(fails(() => native.vhostSetVringAddr(eventfd, 2, 0, 0n, 0n, 0n, 0n)));`);
+      const other = native.vhostOpen('/dev/null');
+      console.log(fails(() => native.vhostSetVringNum(other, 2, 4)));
+      console.log(fails(() => native.vhostSetVringAddr(other, 2, 0, 0n, 0n, 0n, 0n)));`);
     assert.match(text, /^ENOBUFS.* VHOST_SET_VRING_NUM\nENOBUFS.* VHOST_SET_VRING_ADDR$/);
   });
 
@@ -105,16 +105,38 @@ describe('the native boundary', function () {
     assert.match(lines[3] ?? '', /^ENOTSOCK/);
   });
 
-  it('never has the kernel keep a log of dirty pages, which would lie at an address of its making', () => {
+  it('has the kernel log nothing for which no log lies in pages of this package', () => {
     const text = run(`
-      const other = native.descriptorOpen('/dev/null', true);
-      const parts = [0n, 0n, 0n, 0n];
-      console.log(fails(() => native.vhostSetFeatures(other, 1n << 26n)));
-      console.log(fails(() => native.vhostSetVringAddr(other, 0, 1, ...parts)));`);
+      const other = native.vhostOpen('/dev/null');
+      const pages = new native.Pages(4096, false, false);
+      const parts = [pages.address, pages.address, pages.address];
+      console.log(fails(() => native.vhostSetLogBase(other, 0x10000n, 4096n)));
+      console.log(fails(() => native.vhostSetVringAddr(other, 0, 1, ...parts, 0n)));
+      console.log(fails(() => native.vhostSetVringAddr(other, 0, 1, ...parts, 2n ** 64n - 4n)));`);
     assert.deepEqual(text.split('\n'), [
-      'features must be without VHOST_F_LOG_ALL',
-      'flags must be an integer in 0..0',
+      'the log must be inside pages of this package',
+      ...Array.from({ length: 2 }, () => 'log must be a guest address that the log covers'),
     ]);
+  });
+
+  it('has no row of a memory table without length, which the kernel may take for one of 2^64 bytes', () => {
+    const text = run(`
+      const other = native.vhostOpen('/dev/null');
+      const { address } = new native.Pages(4096, false, false);
+      console.log(fails(() => native.vhostSetMemTable(other, [[0n, 0n, address]])));`);
+    assert.equal(text, 'regions must be of at least one byte each');
+  });
+
+  it('takes requests of vhost for what was opened as such, and for no duplicate of it', () => {
+    const text = run(`
+      const vhost = native.vhostOpen('/dev/null');
+      const others = [native.descriptorDuplicate(vhost.fd), native.eventfdCreate()];
+      for (const other of [vhost, ...others]) {
+        console.log(fails(() => native.vhostGetFeatures(other)));
+      }`);
+    const [first, ...others] = text.split('\n');
+    assert.match(first ?? '', /^ENOTTY/);
+    assert.deepEqual(others, Array(2).fill('vhost must be a descriptor that vhostOpen() made'));
   });
 
   it('does not wait for the other end of a FIFO', () => {

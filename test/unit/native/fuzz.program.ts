@@ -29,9 +29,9 @@ const PATHS = [
 ];
 
 /**
- * What a call would look like that gets past the checks of its arguments; `d` is a live descriptor, `n` a
- * small number, `a` an address or a length, `s` a name, `p` a path, `b` a boolean, `f` a function, `u` bytes,
- * `r` rows of a memory table, `?` any of these or nothing. A new export gets `d???`.
+ * What a call would look like that gets past the checks of its arguments; `d` is a live descriptor, `v` one
+ * of vhost, `n` a small number, `a` an address or a length, `s` a name, `p` a path, `b` a boolean, `f` a
+ * function, `u` bytes, `r` rows of a memory table, `?` any of these or nothing. A new export gets `d???`.
  */
 const SHAPES: Record<string, readonly string[]> = {
   configure: ['f'],
@@ -45,13 +45,32 @@ const SHAPES: Record<string, readonly string[]> = {
   eventfdSignal: ['d'],
   eventfdDrain: ['d'],
   Watcher: ['df'],
-  vhostSetFeatures: ['da'],
-  vhostSetMemTable: ['dr'],
-  vhostSetVringAddr: ['dnnaaaa', 'dnnAAAz'],
-  vhostSetVringKick: ['dnd', 'dn'],
-  vhostSetVringCall: ['dnd', 'dn'],
-  vhostSetVringErr: ['dnd', 'dn'],
-  vhostNetSetBackend: ['dnd', 'dn'],
+  vhostOpen: ['p'],
+  vhostSetOwner: ['v'],
+  vhostResetOwner: ['v'],
+  vhostSetForkFromOwner: ['vn'],
+  vhostGetForkFromOwner: ['v'],
+  vhostGetFeatures: ['v'],
+  vhostSetFeatures: ['va'],
+  vhostGetFeaturesArray: ['v'],
+  vhostSetFeaturesArray: ['va'],
+  vhostGetBackendFeatures: ['v'],
+  vhostSetBackendFeatures: ['va'],
+  vhostSetMemTable: ['vr'],
+  vhostSetLogBase: ['vaa', 'vAa'],
+  vhostSetLogFd: ['vd', 'v'],
+  vhostSetVringNum: ['vnn'],
+  vhostSetVringBase: ['vnn'],
+  vhostGetVringBase: ['vn'],
+  vhostSetVringEndian: ['vnn'],
+  vhostGetVringEndian: ['vn'],
+  vhostSetVringBusyloopTimeout: ['vnn'],
+  vhostGetVringBusyloopTimeout: ['vn'],
+  vhostSetVringAddr: ['vnnaaaa', 'vnnAAAz'],
+  vhostSetVringKick: ['vnd', 'vn'],
+  vhostSetVringCall: ['vnd', 'vn'],
+  vhostSetVringErr: ['vnd', 'vn'],
+  vhostNetSetBackend: ['vnd', 'vn'],
   tunOpen: ['', 'd'],
   tunSetIff: ['dsi'],
   netlinkOpen: ['', 'd'],
@@ -73,6 +92,8 @@ class Fuzzer {
   );
   /** Objects of the addon, open and closed. */
   readonly #objects: object[] = [];
+  /** Those of them that vhostOpen() made. */
+  readonly #vhosts = new WeakSet();
 
   constructor(seed: number) {
     this.#random = new Random(seed);
@@ -100,10 +121,17 @@ class Fuzzer {
   #callExport(): unknown {
     const [name, target] = this.#random.pick(this.#exports);
     const args = this.#guard(name, this.#arguments(name));
+    if (name === 'vhostOpen') return this.#openVhost(target, args);
     if (!/^[A-Z]/.test(name)) return Reflect.apply(target, this.#receiver(), args);
     if (this.#random.chance(0.1)) return Reflect.apply(target, this.#receiver(), args);
     const newTarget = this.#random.chance(0.1) ? this.#random.pick(this.#exports)[1] : target;
     return Reflect.construct(target as unknown as AnyConstructor, args, newTarget) as unknown;
+  }
+
+  #openVhost(target: AnyFunction, args: unknown[]): unknown {
+    const opened = Reflect.apply(target, this.#receiver(), args);
+    this.#vhosts.add(opened as object);
+    return opened;
   }
 
   /** A method or accessor, mostly of the object it belongs to. */
@@ -153,6 +181,11 @@ class Fuzzer {
     switch (letter) {
       case 'd':
         return random.pick([...this.#objects.filter((object) => 'fd' in object), undefined]);
+      case 'v':
+        return random.pick([
+          ...this.#objects.filter((object) => this.#vhosts.has(object)),
+          undefined,
+        ]);
       case 'n':
         return random.pick([0, 1, 1, 2, 4, 8, 24, 64, 256, 1500, 4096, 65536, 2 ** 32]);
       case 'i':
@@ -208,7 +241,7 @@ class Fuzzer {
       const own = this.#objects.filter((object): object is NativeDescriptor => 'fd' in object);
       args[0] = own.length > 0 ? this.#random.pick(own).fd : -1;
     }
-    if (name === 'descriptorOpen' && typeof args[0] === 'string' && !PATHS.includes(args[0])) {
+    if (name.endsWith("Open") && typeof args[0] === 'string' && !PATHS.includes(args[0])) {
       args[0] = args[0].length > 4096 ? args[0] : `/no/such/path/${args[0]}`;
     }
     return args;

@@ -2,8 +2,8 @@ import eslint from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-/** Rooms and single files of lib/ that anyone may import: they hold no state and touch nothing. */
-const EVERYONE = ['uapi', 'errors.js', 'undo.js'];
+/** Rooms and single files of lib/ that anyone may import: they touch nothing. */
+const EVERYONE = ['uapi', 'errors.js', 'undo.js', 'observe.js'];
 
 /**
  * Who may import whom: for each room of lib/, the rooms (or single files) that it builds upon. The
@@ -87,7 +87,7 @@ export default defineConfig(
   {
     name: 'vhost-net/ignored',
     // test/types holds programs that must not compile; what is in test/package is other projects.
-    ignores: ['dist/', 'out/', 'build/', 'build-cmake/', 'test/types/', 'test/package/*/'],
+    ignores: ['dist/', 'out/', 'build/', 'build-cmake/', 'docs/api/', 'test/types/', 'test/package/*/'],
   },
   {
     linterOptions: { reportUnusedDisableDirectives: 'error' },

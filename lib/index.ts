@@ -14,6 +14,7 @@ export type { FrameCopy } from './port/frame-copies.js';
 export type { ReceiveBatch } from './port/receive.js';
 export type { Reservation } from './port/reservations.js';
 export type { WriteFrame } from './port/transmit.js';
+export type { PortMessage, PortState } from './port/observation.js';
 export type {
   PortStatistics,
   ReceiveStatistics,
@@ -49,6 +50,7 @@ export { splitLayout } from './ring/split-layout.js';
 export type { SplitLayout } from './ring/split-layout.js';
 export type { NetHeader } from './ring/net-header.js';
 
+export type { IoctlArguments, IoctlMessage } from './observe.js';
 export type { NativeDescriptor, NativeLinkCounters } from './native.js';
 export { VhostError, VhostSystemError } from './errors.js';
 export type { VhostErrorCode } from './errors.js';

@@ -11,6 +11,13 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
+#ifndef VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO  // Linux 6.17
+#define VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO 65
+#define VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM 66
+#define VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO 67
+#define VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM 68
+#endif
+
 static_assert(sizeof(struct virtio_net_hdr) == 10, "legacy header");
 static_assert(sizeof(struct virtio_net_hdr_mrg_rxbuf) == 12, "header with num_buffers");
 static_assert(offsetof(struct virtio_net_hdr_v1, hdr_len) == 2, "hdr_len");
@@ -47,6 +54,10 @@ const VhostNetConstant kVirtioNetConstants[] = {
     CONSTANT(VIRTIO_NET_F_GUEST_USO4),
     CONSTANT(VIRTIO_NET_F_GUEST_USO6),
     CONSTANT(VIRTIO_NET_F_HOST_USO),
+    CONSTANT(VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO),
+    CONSTANT(VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM),
+    CONSTANT(VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO),
+    CONSTANT(VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM),
     CONSTANT(VIRTIO_NET_HDR_F_NEEDS_CSUM),
     CONSTANT(VIRTIO_NET_HDR_F_DATA_VALID),
     CONSTANT(VIRTIO_NET_HDR_F_RSC_INFO),

@@ -7,6 +7,7 @@ import type { Frame } from './frame.js';
 import { REQUIRED, transmitLimits, wantedFeatures } from './offload.js';
 import { checkPortOptions, isBackend, slotPayload } from './options.js';
 import type { CheckedPortOptions, PortOptions } from './options.js';
+import { publishPort } from './observation.js';
 import { Recovery } from './recovery.js';
 import type { RepairReport } from './recovery.js';
 import { ReceivePath } from './receive-path.js';
@@ -108,7 +109,14 @@ export class Port extends EventEmitter<PortEvents> {
       connect: (other) => this.#recovery.borrow(other),
     });
     this.#recovery = this.#recoveryOf(arena, options);
+    publishPort(() => ({
+      state: 'opened',
+      name: backend.name,
+      features: this.#features,
+      worker: this.#pair.worker,
+    }));
     this.#recovery.start();
+    publishPort(() => ({ state: 'activated', name: backend.name }));
     if (options.signal) this.#obey(options.signal);
   }
 
@@ -286,6 +294,7 @@ export class Port extends EventEmitter<PortEvents> {
       this.#down.unwind();
     } finally {
       this.#transmit.returnLoans();
+      publishPort(() => ({ state: 'closed', name: this.name }));
       this.emit('close');
     }
   }
@@ -311,8 +320,14 @@ export class Port extends EventEmitter<PortEvents> {
       transmit: this.#transmit,
       workerPollMicroseconds: options.workerPollMicroseconds,
       repair: options.repair,
-      onRepair: (report) => this.emit('repair', report),
-      onError: (error) => this.emit('error', error),
+      onRepair: (report) => {
+        publishPort(() => ({ state: 'repaired', name: this.name, report }));
+        this.emit('repair', report);
+      },
+      onError: (error) => {
+        publishPort(() => ({ state: 'failed', name: this.name, error }));
+        this.emit('error', error);
+      },
     });
   }
 

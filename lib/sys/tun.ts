@@ -1,5 +1,7 @@
 import { native } from '../native.js';
 import type { NativeDescriptor } from '../native.js';
+import { ioctl } from '../observe.js';
+import type { IoctlArguments } from '../observe.js';
 
 /**
  * One descriptor of `/dev/net/tun`: one queue of a tap interface. One method for each ioctl.
@@ -40,13 +42,15 @@ export class Tun {
    * already; `EINVAL`: no tap, bad name, or `IFF_MULTI_QUEUE` unlike the existing interface's.
    */
   setIff(name: string, flags: number): string {
-    return native.tunSetIff(this.#descriptor, name, flags);
+    return this.#ioctl('TUNSETIFF', { name, flags }, (tun) => native.tunSetIff(tun, name, flags));
   }
 
   /** Name and flags of the interface. `TUNGETIFF`. */
   getIff(): { name: string; flags: number } {
-    const [name, flags] = native.tunGetIff(this.#descriptor);
-    return { name, flags };
+    return this.#ioctl('TUNGETIFF', {}, (tun) => {
+      const [name, flags] = native.tunGetIff(tun);
+      return { name, flags };
+    });
   }
 
   /**
@@ -55,12 +59,12 @@ export class Tun {
    * @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN in there.
    */
   getNetns(): NativeDescriptor {
-    return native.tunGetNetns(this.#descriptor);
+    return this.#ioctl('TUNGETDEVNETNS', {}, (tun) => native.tunGetNetns(tun));
   }
 
   /** The `IFF_*` flags that this kernel knows. `TUNGETFEATURES`. */
   getFeatures(): number {
-    return native.tunGetFeatures(this.#descriptor);
+    return this.#ioctl('TUNGETFEATURES', {}, (tun) => native.tunGetFeatures(tun));
   }
 
   /**
@@ -70,12 +74,14 @@ export class Tun {
    * @throws {VhostSystemError} `EINVAL`: below 10.
    */
   setVnetHdrSize(size: number): void {
-    native.tunSetVnetHdrSize(this.#descriptor, size);
+    this.#ioctl('TUNSETVNETHDRSZ', { size }, (tun) => {
+      native.tunSetVnetHdrSize(tun, size);
+    });
   }
 
   /** `TUNGETVNETHDRSZ`. */
   getVnetHdrSize(): number {
-    return native.tunGetVnetHdrSize(this.#descriptor);
+    return this.#ioctl('TUNGETVNETHDRSZ', {}, (tun) => native.tunGetVnetHdrSize(tun));
   }
 
   /**
@@ -84,32 +90,42 @@ export class Tun {
    * @throws {VhostSystemError} `EINVAL`: a bit that this kernel lacks, or one without the bit it needs.
    */
   setOffload(flags: number): void {
-    native.tunSetOffload(this.#descriptor, flags);
+    this.#ioctl('TUNSETOFFLOAD', { flags }, (tun) => {
+      native.tunSetOffload(tun, flags);
+    });
   }
 
   /** Bytes that may wait on their way to the kernel. `TUNSETSNDBUF`; vhost's batching needs `INT_MAX`. */
   setSendBuffer(byteLength: number): void {
-    native.tunSetSendBuffer(this.#descriptor, byteLength);
+    this.#ioctl('TUNSETSNDBUF', { byteLength }, (tun) => {
+      native.tunSetSendBuffer(tun, byteLength);
+    });
   }
 
   /** `TUNGETSNDBUF`. */
   getSendBuffer(): number {
-    return native.tunGetSendBuffer(this.#descriptor);
+    return this.#ioctl('TUNGETSNDBUF', {}, (tun) => native.tunGetSendBuffer(tun));
   }
 
   /** Whether the interface outlives its descriptors. `TUNSETPERSIST`. */
   setPersist(persist: boolean): void {
-    native.tunSetPersist(this.#descriptor, persist ? 1 : 0);
+    this.#ioctl('TUNSETPERSIST', { persist }, (tun) => {
+      native.tunSetPersist(tun, persist ? 1 : 0);
+    });
   }
 
   /** The user who may attach without CAP_NET_ADMIN. `TUNSETOWNER`. */
   setOwner(uid: number): void {
-    native.tunSetOwner(this.#descriptor, uid);
+    this.#ioctl('TUNSETOWNER', { uid }, (tun) => {
+      native.tunSetOwner(tun, uid);
+    });
   }
 
   /** The link as the host sees it. `TUNSETCARRIER`; `EPERM` when turned on without a queue. */
   setCarrier(carrier: boolean): void {
-    native.tunSetCarrier(this.#descriptor, carrier ? 1 : 0);
+    this.#ioctl('TUNSETCARRIER', { carrier }, (tun) => {
+      native.tunSetCarrier(tun, carrier ? 1 : 0);
+    });
   }
 
   /** Lets go of the queue. The interface goes with its last queue, unless it is persistent. */
@@ -119,5 +135,9 @@ export class Tun {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #ioctl<T>(request: string, args: IoctlArguments, call: (tun: NativeDescriptor) => T): T {
+    return ioctl(this.fd, request, args, () => call(this.#descriptor));
   }
 }

@@ -1,78 +1,35 @@
 import type { EventFd } from './eventfd.js';
+import { ENDIANS, SINCE, WORKER_KINDS, choose } from './vhost-arguments.js';
+import type {
+  BackendDescriptor,
+  DirtyLog,
+  MemoryTableRow,
+  VringAddresses,
+  VringEndian,
+} from './vhost-arguments.js';
 import { DEVICE_REQUEST, VRING_REQUEST, orUnsupported } from './unsupported.js';
 import { describeWorker } from './worker-thread.js';
 import type { WorkerThread } from './worker-thread.js';
-import { misuse } from '../errors.js';
 import { native } from '../native.js';
 import type { NativeDescriptor } from '../native.js';
+import { ioctl } from '../observe.js';
+import type { IoctlArguments } from '../observe.js';
 import {
   VHOST_FORK_OWNER_KTHREAD,
-  VHOST_FORK_OWNER_TASK,
   VHOST_VRING_BIG_ENDIAN,
   VHOST_VRING_F_LOG,
-  VHOST_VRING_LITTLE_ENDIAN,
 } from '../uapi/vhost.js';
 
-/** A guest-address range and the memory behind it. `struct vhost_memory_region`. */
-export interface MemoryTableRow {
-  /** Where descriptors see it. */
-  readonly guestAddress: bigint;
-  /** Bytes, at least 1. */
-  readonly byteLength: bigint;
-  /** Inside {@link Pages} of this process. */
-  readonly hostAddress: bigint;
-}
+export type {
+  BackendDescriptor,
+  DirtyLog,
+  MemoryTableRow,
+  VringAddresses,
+  VringEndian,
+} from './vhost-arguments.js';
 
-/** Host virtual addresses of one vring's parts. `struct vhost_vring_addr`. */
-export interface VringAddresses {
-  /** 16-aligned (not checked by the kernel). */
-  readonly desc: bigint;
-  /** 2-aligned. */
-  readonly avail: bigint;
-  /** 4-aligned. */
-  readonly used: bigint;
-  /**
-   * Where the used ring would lie if descriptors could name it: writes to it are logged as if it did.
-   * A *guest* address, 4-aligned. Absent: they are not logged.
-   */
-  readonly log?: bigint;
-}
-
-/** Where vhost marks the pages that it wrote. */
-export interface DirtyLog {
-  /** Inside {@link Pages} of this process. */
-  readonly hostAddress: bigint;
-  /** Each byte is for 8 pages of 4 KiB of guest addresses, from 0 on; the lowest bit is the first. */
-  readonly byteLength: bigint;
-}
-
-/** The order of bytes in a vring without `VIRTIO_F_VERSION_1`. */
-export type VringEndian = 'little' | 'big';
-
-const ENDIANS = { little: VHOST_VRING_LITTLE_ENDIAN, big: VHOST_VRING_BIG_ENDIAN } as const;
-
-const WORKER_KINDS = { kthread: VHOST_FORK_OWNER_KTHREAD, task: VHOST_FORK_OWNER_TASK } as const;
-
-/** Which kernels have what others lack. */
-const SINCE = {
-  featuresArray: 'Linux 6.17',
-  forkFromOwner: 'Linux 6.17, or a stable one of 6.12 with CONFIG_VHOST_ENABLE_FORK_OWNER_CONTROL',
-  endian: 'CONFIG_VHOST_CROSS_ENDIAN_LEGACY, which distributions leave off',
-} as const;
-
-/** The number of a choice, or the complaint about what is none of them. */
-function choose(option: string, choices: Readonly<Record<string, number>>, name: string): number {
-  const number = Object.hasOwn(choices, name) ? choices[name] : undefined;
-  if (number !== undefined) return number;
-  const known = Object.keys(choices).map((choice) => `'${choice}'`);
-  throw misuse.range(option, known.join(' or '), name);
-}
-
-/** What stands behind a vring: anything with a descriptor that vhost-net takes as a backend. */
-export interface BackendDescriptor {
-  /** A tap, a macvtap or a packet socket. */
-  readonly descriptor: NativeDescriptor;
-}
+/** What the kernel takes for no descriptor. */
+const NONE = -1;
 
 /**
  * One descriptor of `/dev/vhost-net`: two vrings (0 = receive, 1 = transmit, as the driver sees
@@ -118,7 +75,11 @@ export class VhostNet {
    * @throws {VhostSystemError} `EBUSY`: has an owner; `ENOMEM`: no memory, or a limit of processes.
    */
   setOwner(): void {
-    this.#worker = describeWorker(native.vhostSetOwner(this.#descriptor));
+    let tid = 0;
+    this.#ioctl('VHOST_SET_OWNER', {}, (vhost) => {
+      tid = native.vhostSetOwner(vhost);
+    });
+    this.#worker = describeWorker(tid);
   }
 
   /**
@@ -128,7 +89,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `EPERM`: has no owner, or another one.
    */
   resetOwner(): void {
-    native.vhostResetOwner(this.#descriptor);
+    this.#ioctl('VHOST_RESET_OWNER', {}, (vhost) => {
+      native.vhostResetOwner(vhost);
+    });
     this.#worker = undefined;
   }
 
@@ -143,7 +106,9 @@ export class VhostNet {
   setForkFromOwner(kind: WorkerThread['kind']): void {
     const mode = choose('kind', WORKER_KINDS, kind);
     orUnsupported(DEVICE_REQUEST, SINCE.forkFromOwner, () => {
-      native.vhostSetForkFromOwner(this.#descriptor, mode);
+      this.#ioctl('VHOST_SET_FORK_FROM_OWNER', { kind }, (vhost) => {
+        native.vhostSetForkFromOwner(vhost, mode);
+      });
     });
   }
 
@@ -154,14 +119,14 @@ export class VhostNet {
    */
   getForkFromOwner(): WorkerThread['kind'] {
     const mode = orUnsupported(DEVICE_REQUEST, SINCE.forkFromOwner, () =>
-      native.vhostGetForkFromOwner(this.#descriptor),
+      this.#ioctl('VHOST_GET_FORK_FROM_OWNER', {}, (vhost) => native.vhostGetForkFromOwner(vhost)),
     );
     return mode === VHOST_FORK_OWNER_KTHREAD ? 'kthread' : 'task';
   }
 
   /** The feature bits that this kernel's vhost-net offers. `VHOST_GET_FEATURES`; needs no owner. */
   getFeatures(): bigint {
-    return native.vhostGetFeatures(this.#descriptor);
+    return this.#ioctl('VHOST_GET_FEATURES', {}, (vhost) => native.vhostGetFeatures(vhost));
   }
 
   /**
@@ -173,7 +138,9 @@ export class VhostNet {
    * @throws {RangeError} `VHOST_F_LOG_ALL` while {@link setLogBase} does not cover the memory table.
    */
   setFeatures(features: bigint): void {
-    native.vhostSetFeatures(this.#descriptor, features);
+    this.#ioctl('VHOST_SET_FEATURES', { features }, (vhost) => {
+      native.vhostSetFeatures(vhost, features);
+    });
   }
 
   /**
@@ -183,7 +150,7 @@ export class VhostNet {
    */
   getFeaturesArray(): bigint {
     return orUnsupported(DEVICE_REQUEST, SINCE.featuresArray, () =>
-      native.vhostGetFeaturesArray(this.#descriptor),
+      this.#ioctl('VHOST_GET_FEATURES_ARRAY', {}, (vhost) => native.vhostGetFeaturesArray(vhost)),
     );
   }
 
@@ -198,7 +165,9 @@ export class VhostNet {
    */
   setFeaturesArray(features: bigint): void {
     orUnsupported(DEVICE_REQUEST, SINCE.featuresArray, () => {
-      native.vhostSetFeaturesArray(this.#descriptor, features);
+      this.#ioctl('VHOST_SET_FEATURES_ARRAY', { features }, (vhost) => {
+        native.vhostSetFeaturesArray(vhost, features);
+      });
     });
   }
 
@@ -207,7 +176,9 @@ export class VhostNet {
    * `VHOST_GET_BACKEND_FEATURES`; needs no owner.
    */
   getBackendFeatures(): bigint {
-    return native.vhostGetBackendFeatures(this.#descriptor);
+    return this.#ioctl('VHOST_GET_BACKEND_FEATURES', {}, (vhost) =>
+      native.vhostGetBackendFeatures(vhost),
+    );
   }
 
   /**
@@ -216,7 +187,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `ENOTSUP`: a bit that {@link getBackendFeatures} does not have.
    */
   setBackendFeatures(features: bigint): void {
-    native.vhostSetBackendFeatures(this.#descriptor, features);
+    this.#ioctl('VHOST_SET_BACKEND_FEATURES', { backendFeatures: features }, (vhost) => {
+      native.vhostSetBackendFeatures(vhost, features);
+    });
   }
 
   /**
@@ -229,10 +202,10 @@ export class VhostNet {
    * cover while `VHOST_F_LOG_ALL` is in force.
    */
   setMemTable(rows: readonly MemoryTableRow[]): void {
-    native.vhostSetMemTable(
-      this.#descriptor,
-      rows.map((row) => [row.guestAddress, row.byteLength, row.hostAddress]),
-    );
+    const list = rows.map((row) => [row.guestAddress, row.byteLength, row.hostAddress] as const);
+    this.#ioctl('VHOST_SET_MEM_TABLE', { rows }, (vhost) => {
+      native.vhostSetMemTable(vhost, list);
+    });
   }
 
   /**
@@ -245,7 +218,9 @@ export class VhostNet {
    * @throws {RangeError} Outside pages of this package, or too short for what is being logged.
    */
   setLogBase(log: DirtyLog): void {
-    native.vhostSetLogBase(this.#descriptor, log.hostAddress, log.byteLength);
+    this.#ioctl('VHOST_SET_LOG_BASE', { ...log }, (vhost) => {
+      native.vhostSetLogBase(vhost, log.hostAddress, log.byteLength);
+    });
   }
 
   /**
@@ -254,7 +229,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `EPERM`: no owner.
    */
   setLogFd(eventfd: EventFd | undefined): void {
-    native.vhostSetLogFd(this.#descriptor, eventfd?.descriptor);
+    this.#ioctl('VHOST_SET_LOG_FD', { fd: eventfd?.fd ?? NONE }, (vhost) => {
+      native.vhostSetLogFd(vhost, eventfd?.descriptor);
+    });
   }
 
   /**
@@ -264,7 +241,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `EBUSY`: a backend is set; `EINVAL`: no such size; `ENOBUFS`: no such vring.
    */
   setVringNum(index: number, size: number): void {
-    native.vhostSetVringNum(this.#descriptor, index, size);
+    this.#ioctl('VHOST_SET_VRING_NUM', { index, size }, (vhost) => {
+      native.vhostSetVringNum(vhost, index, size);
+    });
   }
 
   /**
@@ -273,7 +252,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `EBUSY`: a backend is set; `EINVAL`: above 0xffff.
    */
   setVringBase(index: number, base: number): void {
-    native.vhostSetVringBase(this.#descriptor, index, base);
+    this.#ioctl('VHOST_SET_VRING_BASE', { index, base }, (vhost) => {
+      native.vhostSetVringBase(vhost, index, base);
+    });
   }
 
   /**
@@ -285,7 +266,9 @@ export class VhostNet {
   setVringEndian(index: number, endian: VringEndian): void {
     const value = choose('endian', ENDIANS, endian);
     orUnsupported(VRING_REQUEST, SINCE.endian, () => {
-      native.vhostSetVringEndian(this.#descriptor, index, value);
+      this.#ioctl('VHOST_SET_VRING_ENDIAN', { index, endian }, (vhost) => {
+        native.vhostSetVringEndian(vhost, index, value);
+      });
     });
   }
 
@@ -296,7 +279,9 @@ export class VhostNet {
    */
   getVringEndian(index: number): VringEndian {
     const value = orUnsupported(VRING_REQUEST, SINCE.endian, () =>
-      native.vhostGetVringEndian(this.#descriptor, index),
+      this.#ioctl('VHOST_GET_VRING_ENDIAN', { index }, (vhost) =>
+        native.vhostGetVringEndian(vhost, index),
+      ),
     );
     return value === VHOST_VRING_BIG_ENDIAN ? 'big' : 'little';
   }
@@ -310,17 +295,23 @@ export class VhostNet {
    * @throws {VhostSystemError} `ENOBUFS`: no such vring.
    */
   setVringBusyloopTimeout(index: number, microseconds: number): void {
-    native.vhostSetVringBusyloopTimeout(this.#descriptor, index, microseconds);
+    this.#ioctl('VHOST_SET_VRING_BUSYLOOP_TIMEOUT', { index, microseconds }, (vhost) => {
+      native.vhostSetVringBusyloopTimeout(vhost, index, microseconds);
+    });
   }
 
   /** `VHOST_GET_VRING_BUSYLOOP_TIMEOUT`; in microseconds. */
   getVringBusyloopTimeout(index: number): number {
-    return native.vhostGetVringBusyloopTimeout(this.#descriptor, index);
+    return this.#ioctl('VHOST_GET_VRING_BUSYLOOP_TIMEOUT', { index }, (vhost) =>
+      native.vhostGetVringBusyloopTimeout(vhost, index),
+    );
   }
 
   /** The avail index that the device would read next; a snapshot while it runs. `VHOST_GET_VRING_BASE`. */
   getVringBase(index: number): number {
-    return native.vhostGetVringBase(this.#descriptor, index);
+    return this.#ioctl('VHOST_GET_VRING_BASE', { index }, (vhost) =>
+      native.vhostGetVringBase(vhost, index),
+    );
   }
 
   /**
@@ -335,22 +326,30 @@ export class VhostNet {
   setVringAddr(index: number, parts: VringAddresses): void {
     const { desc, used, avail, log } = parts;
     const flags = log === undefined ? 0 : 1 << VHOST_VRING_F_LOG;
-    native.vhostSetVringAddr(this.#descriptor, index, flags, desc, used, avail, log ?? 0n);
+    this.#ioctl('VHOST_SET_VRING_ADDR', { index, flags, ...parts }, (vhost) => {
+      native.vhostSetVringAddr(vhost, index, flags, desc, used, avail, log ?? 0n);
+    });
   }
 
   /** The eventfd with which the driver wakes the worker. `VHOST_SET_VRING_KICK`; undefined = none. */
   setVringKick(index: number, eventfd: EventFd | undefined): void {
-    native.vhostSetVringKick(this.#descriptor, index, eventfd?.descriptor);
+    this.#ioctl('VHOST_SET_VRING_KICK', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringKick(vhost, index, eventfd?.descriptor);
+    });
   }
 
   /** The eventfd with which the worker tells of used buffers. `VHOST_SET_VRING_CALL`; undefined = none. */
   setVringCall(index: number, eventfd: EventFd | undefined): void {
-    native.vhostSetVringCall(this.#descriptor, index, eventfd?.descriptor);
+    this.#ioctl('VHOST_SET_VRING_CALL', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringCall(vhost, index, eventfd?.descriptor);
+    });
   }
 
   /** The eventfd with which the worker tells that a ring is broken. `VHOST_SET_VRING_ERR`. */
   setVringErr(index: number, eventfd: EventFd | undefined): void {
-    native.vhostSetVringErr(this.#descriptor, index, eventfd?.descriptor);
+    this.#ioctl('VHOST_SET_VRING_ERR', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringErr(vhost, index, eventfd?.descriptor);
+    });
   }
 
   /**
@@ -361,7 +360,10 @@ export class VhostNet {
    * ever set; `ENOTSOCK`: neither tap nor packet socket; `EINVAL`: a tun descriptor without an interface.
    */
   setBackend(index: number, backend: BackendDescriptor | undefined): void {
-    native.vhostNetSetBackend(this.#descriptor, index, backend?.descriptor);
+    const fd = backend?.descriptor.fd ?? NONE;
+    this.#ioctl('VHOST_NET_SET_BACKEND', { index, fd }, (vhost) => {
+      native.vhostNetSetBackend(vhost, index, backend?.descriptor);
+    });
   }
 
   /** Stops everything and ends the worker; when it returns, the kernel uses none of our memory. */
@@ -372,5 +374,9 @@ export class VhostNet {
   /** The same as {@link close}: for `using`. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #ioctl<T>(request: string, args: IoctlArguments, call: (vhost: NativeDescriptor) => T): T {
+    return ioctl(this.fd, request, args, () => call(this.#descriptor));
   }
 }

@@ -28,6 +28,11 @@ export const VIRTIO_NET_F_CTRL_MAC_ADDR = 23;
 export const VIRTIO_NET_F_GUEST_USO4 = 54;
 export const VIRTIO_NET_F_GUEST_USO6 = 55;
 export const VIRTIO_NET_F_HOST_USO = 56;
+/** Linux 6.17; only by way of `VHOST_SET_FEATURES_ARRAY`. */
+export const VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO = 65;
+export const VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM = 66;
+export const VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO = 67;
+export const VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM = 68;
 
 /** `flags`: the checksum from `csum_start` on is to be filled in at `csum_offset`. */
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;

@@ -241,7 +241,7 @@ class Fuzzer {
       const own = this.#objects.filter((object): object is NativeDescriptor => 'fd' in object);
       args[0] = own.length > 0 ? this.#random.pick(own).fd : -1;
     }
-    if (name.endsWith("Open") && typeof args[0] === 'string' && !PATHS.includes(args[0])) {
+    if (name.endsWith('Open') && typeof args[0] === 'string' && !PATHS.includes(args[0])) {
       args[0] = args[0].length > 4096 ? args[0] : `/no/such/path/${args[0]}`;
     }
     return args;

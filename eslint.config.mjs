@@ -87,7 +87,15 @@ export default defineConfig(
   {
     name: 'vhost-net/ignored',
     // test/types holds programs that must not compile; what is in test/package is other projects.
-    ignores: ['dist/', 'out/', 'build/', 'build-cmake/', 'docs/api/', 'test/types/', 'test/package/*/'],
+    ignores: [
+      'dist/',
+      'out/',
+      'build/',
+      'build-cmake/',
+      'docs/api/',
+      'test/types/',
+      'test/package/*/',
+    ],
   },
   {
     linterOptions: { reportUnusedDisableDirectives: 'error' },

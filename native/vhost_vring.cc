@@ -9,10 +9,6 @@
 namespace vhost_net {
 namespace {
 
-/// What vhost-net answers for a vring that it does not have. Other vhost devices have more: where
-/// they lie would be known to nobody here.
-constexpr int kNoSuchVring = ENOBUFS;
-
 /// A request that takes a vhost_vring_state, in and out.
 template <unsigned long request>
 int VringState(const FilePointer& file, uint32_t index, uint32_t* number) {
@@ -22,6 +18,13 @@ int VringState(const FilePointer& file, uint32_t index, uint32_t* number) {
   return error;
 }
 
+/// The errno for a vring that vhost-net does not have. It is found without saying anything of it:
+/// other vhost devices have more, and where they lie would be known to nobody here.
+int NoSuchVring(const FilePointer& file, uint32_t index) {
+  uint32_t base = 0;
+  return VringState<VHOST_GET_VRING_BASE>(file, index, &base) == EPERM ? EPERM : ENOBUFS;
+}
+
 /// vhostSetVringNum(vhost, index, size)
 Napi::Value SetVringNum(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
@@ -29,8 +32,8 @@ Napi::Value SetVringNum(const Napi::CallbackInfo& info) {
   const uint32_t index = arguments.Unsigned(1, "index");
   uint32_t size = arguments.Unsigned(2, "size");
   if (!arguments.ok()) return info.Env().Undefined();
-  const int error =
-      index < kVringCount ? VringState<VHOST_SET_VRING_NUM>(file, index, &size) : kNoSuchVring;
+  const int error = index < kVringCount ? VringState<VHOST_SET_VRING_NUM>(file, index, &size)
+                                        : NoSuchVring(file, index);
   if (error == 0) file->vrings.at(index).size = size;
   return Finish(info.Env(), error, "VHOST_SET_VRING_NUM");
 }
@@ -94,7 +97,9 @@ Napi::Value SetVringAddr(const Napi::CallbackInfo& info) {
                             arguments.Big(5, "avail"),
                             arguments.Big(6, "log")};
   if (!arguments.ok()) return info.Env().Undefined();
-  if (index >= kVringCount) return Finish(info.Env(), kNoSuchVring, "VHOST_SET_VRING_ADDR");
+  if (index >= kVringCount) {
+    return Finish(info.Env(), NoSuchVring(file, index), "VHOST_SET_VRING_ADDR");
+  }
   VringExtent vring;
   vring.size = file->vrings.at(index).size;
   vring.desc = parts.desc_user_addr;

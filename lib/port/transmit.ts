@@ -272,7 +272,8 @@ export class Transmitter {
   /** Offers a slot that was acquired some time ago. */
   offerReserved(slot: number, length: number, header: Readonly<NetHeader> | undefined): void {
     this.#queue.setLength(slot, HEADER_SIZE + length);
-    this.#writeHeader(slot, header);
+    this.#mark(slot); // who had it in hand could reach its header as well
+    writeHeader(this.#slots.words16, this.#headerAt(slot), header ?? PLAIN_HEADER);
     this.#queue.offer(slot);
   }
 

@@ -19,6 +19,7 @@
         "native/vhost_features.cc",
         "native/vhost_memory.cc",
         "native/vhost_vring.cc",
+        "native/wait.cc",
         "native/watcher.cc",
         "native/worker_thread.cc"
       ],

@@ -86,6 +86,7 @@ interface Native {
   eventfdCreate(): NativeDescriptor;
   eventfdSignal(eventfd: NativeDescriptor): void;
   eventfdDrain(eventfd: NativeDescriptor): number;
+  eventfdWait(milliseconds: number, ...eventfds: NativeDescriptor[]): number;
   Watcher: new (eventfd: NativeDescriptor, callback: (count: number) => void) => NativeWatcher;
 
   vhostOpen(path: string): NativeDescriptor;

@@ -194,6 +194,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportDescriptor(env, exports);
   ExportPages(env, exports);
   ExportEventFd(env, exports);
+  ExportWait(env, exports);
   ExportWatcher(env, exports);
   ExportVhost(env, exports);
   ExportVhostFeatures(env, exports);

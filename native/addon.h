@@ -66,6 +66,7 @@ class Arguments {
 void ExportDescriptor(Napi::Env env, Napi::Object exports);
 void ExportPages(Napi::Env env, Napi::Object exports);
 void ExportEventFd(Napi::Env env, Napi::Object exports);
+void ExportWait(Napi::Env env, Napi::Object exports);
 void ExportWatcher(Napi::Env env, Napi::Object exports);
 void ExportVhost(Napi::Env env, Napi::Object exports);
 void ExportVhostFeatures(Napi::Env env, Napi::Object exports);

@@ -143,6 +143,19 @@ export class QueuePair {
   }
 
   /**
+   * Blocks this thread until the worker calls for a ring, which is drained then, or gives one up.
+   *
+   * @returns The ring that was given up.
+   */
+  wait(events: VringEvents, milliseconds: number): 'receive' | 'transmit' | undefined {
+    const { receive, transmit } = this;
+    const signalled = EventFd.wait(milliseconds, events.call, receive.err, transmit.err);
+    if ((signalled & 1) !== 0) events.call.drain();
+    if ((signalled & 6) === 0) return undefined;
+    return (signalled & 2) !== 0 ? 'receive' : 'transmit';
+  }
+
+  /**
    * Replaces what descriptors may name, also while the rings run. No descriptor that the device has
    * not given back may name what goes. While they do not run it is for the next start to say it again.
    *

@@ -81,6 +81,8 @@ export class Watchdog {
   #timer: NodeJS.Timeout | undefined;
   #before: Look | undefined;
   #strikes = 0;
+  /** When the next look is to be. */
+  #due = 0;
 
   constructor(subject: WatchdogSubject, onFault: (fault: Fault) => void) {
     this.#subject = subject;
@@ -91,16 +93,28 @@ export class Watchdog {
   start(): void {
     this.stop();
     this.#timer = setInterval(() => {
-      const fault = this.look();
-      if (fault) this.#onFault(fault);
+      this.#lookAndTell();
     }, PERIOD);
     this.#timer.unref();
+    this.#due = performance.now() + PERIOD;
+  }
+
+  /** For who keeps the timer from running. */
+  lookWhenDue(): void {
+    if (this.#timer && performance.now() >= this.#due) this.#lookAndTell();
   }
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#timer = undefined;
     this.#before = undefined;
     this.#strikes = 0;
+  }
+
+  #lookAndTell(): void {
+    this.#due = performance.now() + PERIOD;
+    const fault = this.look();
+    if (fault) this.#onFault(fault);
   }
 
   /** One look; undefined when all is well, or may still become so. */

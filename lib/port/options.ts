@@ -24,6 +24,11 @@ export interface PortOptions {
   /** Aborting closes the port. */
   signal?: AbortSignal;
   /**
+   * Let blocking calls such as `receiveBlocking` stop the event loop of the main thread, and
+   * not only of a Worker. Default: false.
+   */
+  blockMainThread?: boolean;
+  /**
    * Mend rings that something has stopped, with an event `repair`; else it is an event `error`.
    * Default: true.
    */
@@ -39,6 +44,7 @@ const KNOWN = [
   'pollMicroseconds',
   'workerPollMicroseconds',
   'signal',
+  'blockMainThread',
   'repair',
   'poison',
 ];
@@ -49,6 +55,7 @@ export interface CheckedPortOptions {
   readonly queueSize: number;
   readonly offloads: Offloads;
   readonly signal: AbortSignal | undefined;
+  readonly blockMainThread: boolean;
   readonly pollMicroseconds: number;
   readonly workerPollMicroseconds: number;
   readonly repair: boolean;
@@ -71,7 +78,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
     if (!KNOWN.includes(name)) throw misuse.unknown(name, KNOWN);
   }
   const { backend, queueSize = 1024, offloads = 'none', signal } = options;
-  const { repair = true, poison = false } = options;
+  const { repair = true, poison = false, blockMainThread = false } = options;
   const { pollMicroseconds = 0, workerPollMicroseconds = 0 } = options;
   checkMicroseconds('pollMicroseconds', pollMicroseconds);
   checkMicroseconds('workerPollMicroseconds', workerPollMicroseconds);
@@ -84,8 +91,9 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw misuse.type('signal', 'an AbortSignal', signal);
   }
-  if (typeof repair !== 'boolean') throw misuse.type('repair', 'a boolean', repair);
-  if (typeof poison !== 'boolean') throw misuse.type('poison', 'a boolean', poison);
+  for (const [option, value] of Object.entries({ repair, poison, blockMainThread })) {
+    if (typeof value !== 'boolean') throw misuse.type(option, 'a boolean', value);
+  }
   return {
     backend,
     queueSize,
@@ -93,6 +101,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
     pollMicroseconds,
     workerPollMicroseconds,
     signal,
+    blockMainThread,
     repair,
     poison,
   };

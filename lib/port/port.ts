@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 
 import { Arena } from './arena.js';
+import { Blocking } from './blocking.js';
 import { frameCopies } from './frame-copies.js';
 import type { FrameCopy } from './frame-copies.js';
 import type { Frame } from './frame.js';
@@ -54,6 +55,7 @@ export class Port extends EventEmitter<PortEvents> {
   readonly #receive: ReceivePath;
   readonly #transmit: TransmitPath;
   readonly #recovery: Recovery;
+  readonly #blocking: Blocking;
   #closed = false;
 
   /** @internal See {@link openPort}. */
@@ -115,6 +117,13 @@ export class Port extends EventEmitter<PortEvents> {
       features: this.#features,
       worker: this.#pair.worker,
     }));
+    this.#blocking = new Blocking({
+      pair: this.#pair,
+      receive: this.#receive,
+      transmit: this.#transmit,
+      recovery: this.#recovery,
+      onMainThread: options.blockMainThread,
+    });
     this.#recovery.start();
     publishPort(() => ({ state: 'activated', name: backend.name }));
     if (options.signal) this.#obey(options.signal);
@@ -221,6 +230,40 @@ export class Port extends EventEmitter<PortEvents> {
   /** When the worker has taken every frame sent so far. */
   drained(): Promise<void> {
     return this.#transmit.drained();
+  }
+
+  /**
+   * For a Worker that wants no event loop: blocks this thread until frames come, and hands them to the
+   * `receive` handlers, as one batch, before it returns. Meanwhile the port is looked after as ever;
+   * its other events also come within the call.
+   *
+   * @param timeoutMs  How long at the most; 0 looks once, `Infinity` waits for ever.
+   * @returns How many frames there were; 0: the time is over.
+   * @throws {VhostError} `ERR_VHOST_STATE`: called on the main thread without the option
+   * `blockMainThread`, in a `receive` handler, without one, or while paused; `ERR_VHOST_CLOSED`.
+   */
+  receiveBlocking(timeoutMs: number): number {
+    return this.#blocking.receive(timeoutMs);
+  }
+
+  /**
+   * The same as {@link send}, but blocks this thread while the ring is full.
+   *
+   * @returns False: the time is over, nothing was taken.
+   * @throws What {@link send} and {@link receiveBlocking} throw.
+   */
+  sendBlocking(bytes: Uint8Array, timeoutMs: number, header?: Readonly<NetHeader>): boolean {
+    return this.#blocking.send(bytes, timeoutMs, header);
+  }
+
+  /**
+   * The same as {@link drained}, but blocks this thread.
+   *
+   * @returns False: the time is over.
+   * @throws {VhostError} `ERR_VHOST_FRAMES_LOST`: a repair lost some; and what {@link receiveBlocking} throws.
+   */
+  drainedBlocking(timeoutMs: number): boolean {
+    return this.#blocking.drained(timeoutMs);
   }
 
   /** Stops giving frames to handlers; they wait in the ring, and then in the kernel until it is full. */

@@ -7,6 +7,7 @@ import { newRingCounters } from './statistics.js';
 import type { ReceiveStatistics } from './statistics.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault } from '../dataplane/repair.js';
+import { VhostError } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 
 /** Frames in one batch: what fits in the nearest cache, and keeps the worker supplied with slots. */
@@ -94,6 +95,33 @@ export class ReceivePath {
   /** The ring goes on, at the start or after a repair: asks for a call. */
   resumed(): void {
     if (this.#queue.armCalls()) this.#schedule();
+  }
+
+  /** @throws {VhostError} `ERR_VHOST_STATE`: frames can't be handed to anybody now. */
+  checkBlocking(): void {
+    if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the port is closed');
+    if (this.#batch.length > 0) {
+      throw new VhostError('ERR_VHOST_STATE', 'a batch is being handled already');
+    }
+    if (!this.#wanted) {
+      throw new VhostError(
+        'ERR_VHOST_STATE',
+        "there is no 'receive' handler, or the port is paused",
+      );
+    }
+  }
+
+  /** One batch for the handlers; how many frames. 0: none are there, and a call was asked for. */
+  takeBatch(): number {
+    do {
+      if (!this.#wanted || !this.#collect()) return 0;
+      const { length } = this.#batch;
+      if (length > 0) {
+        this.#deliver();
+        return length;
+      }
+    } while (this.#queue.armCalls());
+    return 0;
   }
 
   pause(): void {

@@ -51,6 +51,7 @@ export class Recovery implements Borrower {
   #recent: number[] = [];
   #repairs = 0;
   #pending: NodeJS.Immediate | undefined;
+  #fault: Fault | undefined;
   /** Closed, or given up: then one error was enough. */
   #over = false;
   /** Other ports' memory that the device may read. */
@@ -92,11 +93,18 @@ export class Recovery implements Borrower {
   report(fault: Fault): void {
     if (this.#over || this.#pending) return;
     this.#watchdog.stop();
+    this.#fault = fault;
     this.#pending = setImmediate(() => {
-      this.#pending = undefined;
-      // A worker whose tap is gone may say first that it gave a ring up (Linux 6.1).
-      this.#act(this.#options.backend.lost() ? BACKEND_LOST : fault);
+      this.#mend();
     });
+  }
+
+  /** For who keeps the event loop from turning, outside of any handler: the looks and repairs that are due. */
+  attend(): void {
+    if (!this.#over && !this.#pending) this.#watchdog.lookWhenDue();
+    if (!this.#pending) return;
+    clearImmediate(this.#pending);
+    this.#mend();
   }
 
   /** Lets the device read another port's memory; false when there is no more room in its table. */
@@ -160,6 +168,13 @@ export class Recovery implements Borrower {
     this.#over = true;
     this.#watchdog.stop();
     clearImmediate(this.#pending);
+  }
+
+  #mend(): void {
+    const fault = this.#fault;
+    this.#pending = undefined;
+    // A worker whose tap is gone may say first that it gave a ring up (Linux 6.1).
+    if (fault) this.#act(this.#options.backend.lost() ? BACKEND_LOST : fault);
   }
 
   #act(fault: Fault): void {

@@ -41,6 +41,16 @@ export class EventFd {
   }
 
   /**
+   * Blocks this thread, its event loop included, until one of up to four was signalled. Drains none.
+   *
+   * @param milliseconds  0 to 1000: how long at the most; nothing ends it from outside.
+   * @returns Bit *i*: the *i*-th was signalled. 0: none; a signal to the process ends the wait too.
+   */
+  static wait(milliseconds: number, ...eventfds: readonly EventFd[]): number {
+    return native.eventfdWait(milliseconds, ...eventfds.map((one) => one.#descriptor));
+  }
+
+  /**
    * Calls `listener` on this environment's event loop whenever the counter was signalled, having
    * drained it. Keeps the process alive until {@link unwatch}, {@link unref} or {@link close}.
    *

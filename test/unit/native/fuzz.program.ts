@@ -31,7 +31,7 @@ const PATHS = [
 /**
  * What a call would look like that gets past the checks of its arguments; `d` is a live descriptor, `v` one
  * of vhost, `n` a small number, `a` an address or a length, `s` a name, `p` a path, `b` a boolean, `f` a
- * function, `u` bytes, `r` rows of a memory table, `?` any of these or nothing. A new export gets `d???`.
+ * function, `u` bytes, `r` rows of a memory table, `t` a short time, `?` any of these or nothing. A new export gets `d???`.
  */
 const SHAPES: Record<string, readonly string[]> = {
   configure: ['f'],
@@ -44,6 +44,7 @@ const SHAPES: Record<string, readonly string[]> = {
   eventfdCreate: [''],
   eventfdSignal: ['d'],
   eventfdDrain: ['d'],
+  eventfdWait: ['td', 'tdddd'],
   Watcher: ['df'],
   vhostOpen: ['p'],
   vhostSetOwner: ['v'],
@@ -194,6 +195,8 @@ class Fuzzer {
         return random.pick([0n, 0xfffn, 1n << 33n, 0x33d008000n, this.#address()]);
       case 'A':
         return this.#address();
+      case 't':
+        return random.pick([0, 1]);
       case 'z':
         return 0n;
       case 's':

@@ -82,6 +82,7 @@ interface Native {
   };
 
   pagesCount(): number;
+  pagesReserved(): number;
 
   eventfdCreate(): NativeDescriptor;
   eventfdSignal(eventfd: NativeDescriptor): void;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cerrno>
 #include <iterator>
 #include <map>
@@ -28,17 +29,40 @@ Registry& TheRegistry() {
   return *registry;
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a count of the whole process.
+std::atomic<size_t> range_count = 0;
+
 }  // namespace
 
-Mapping::Mapping(void* base, size_t length, UniqueFd memfd)
-    : base_(base), length_(length), memfd_(std::move(memfd)) {}
+AddressRange::AddressRange(void* base, size_t length) : base_(base), length_(length) {
+  ++range_count;
+}
+
+AddressRange::~AddressRange() {
+  ::munmap(base_, length_);
+  --range_count;
+}
+
+size_t AddressRange::Count() { return range_count; }
+
+/// In one step, so that whoever touches the addresses meanwhile finds the old pages or the new.
+/// They take memory only where somebody writes. Should it fail, the old ones stay until the
+/// addresses go.
+void AddressRange::Vacate() {
+  constexpr int kFlags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  (void)::mmap(base_, length_, PROT_READ | PROT_WRITE, kFlags, -1, 0);
+}
+
+Mapping::Mapping(std::shared_ptr<AddressRange> range, UniqueFd memfd)
+    : range_(std::move(range)), memfd_(std::move(memfd)) {}
 
 Mapping::~Mapping() {
   {
     std::lock_guard<std::mutex> guard(TheRegistry().lock);
-    TheRegistry().by_address.erase(reinterpret_cast<uintptr_t>(base_));
+    TheRegistry().by_address.erase(reinterpret_cast<uintptr_t>(base()));
   }
-  ::munmap(base_, length_);
+  // Alone with them, nobody needs zeros. Who is not alone now may be in a moment: then in vain.
+  if (range_.use_count() > 1) range_->Vacate();
 }
 
 int Mapping::Allocate(const MappingOptions& options, std::shared_ptr<Mapping>* out) {
@@ -72,7 +96,8 @@ int Mapping::Map(UniqueFd fd, const MappingOptions& options, std::shared_ptr<Map
   const int flags = fd.valid() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
   void* base = ::mmap(nullptr, options.length, PROT_READ | PROT_WRITE, flags, fd.get(), 0);
   if (base == MAP_FAILED) return errno;
-  auto mapping = std::make_shared<Mapping>(base, options.length, std::move(fd));
+  auto range = std::make_shared<AddressRange>(base, options.length);
+  auto mapping = std::make_shared<Mapping>(std::move(range), std::move(fd));
   // A forked child must not share the rings copy-on-write: the kernel would write to one side only.
   if (::madvise(base, options.length, MADV_DONTFORK) < 0) return errno;
   // Advice: without huge pages in the kernel everything works, only slower.

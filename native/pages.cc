@@ -43,7 +43,7 @@ Pages::Pages(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pages>(info) {
 void Pages::Expose(Napi::Env env) {
   buffer_share_ = std::make_shared<Share>(mapping_);
   auto* held = new std::shared_ptr<Share>(buffer_share_);
-  const auto buffer = Napi::ArrayBuffer::New(
+  auto buffer = Napi::ArrayBuffer::New(
       env, mapping_->base(), mapping_->length(),
       [](Napi::Env, void*, std::shared_ptr<Share>* cell) { delete cell; }, held);
   if (env.IsExceptionPending()) {
@@ -52,7 +52,15 @@ void Pages::Expose(Napi::Env env) {
     mapping_.reset();
     return;
   }
+  KeepAddresses(buffer);
   buffer_ = Napi::Persistent(buffer);
+}
+
+/// Until the object itself is collected: a detached ArrayBuffer has let go of its memory, but a job
+/// that was begun with a view of it still goes by the address, and keeps the view.
+void Pages::KeepAddresses(Napi::ArrayBuffer buffer) {
+  auto* range = new std::shared_ptr<AddressRange>(mapping_->range());
+  buffer.AddFinalizer([](Napi::Env, std::shared_ptr<AddressRange>* held) { delete held; }, range);
 }
 
 Pages* Pages::From(const Napi::Value& value) {
@@ -106,9 +114,14 @@ Napi::Function Pages::Define(Napi::Env env) {
 
 namespace {
 
-/// pagesCount(): mappings of the whole process that are not unmapped yet.
+/// pagesCount(): mappings of the whole process whose memory is not given back yet.
 Napi::Value Count(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(Mapping::Count()));
+}
+
+/// pagesReserved(): mappings of the whole process whose addresses are not given back yet.
+Napi::Value Reserved(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(AddressRange::Count()));
 }
 
 }  // namespace
@@ -116,6 +129,7 @@ Napi::Value Count(const Napi::CallbackInfo& info) {
 void ExportPages(Napi::Env env, Napi::Object exports) {
   exports.Set("Pages", Pages::Define(env));
   Export<Count>(env, exports, "pagesCount");
+  Export<Reserved>(env, exports, "pagesReserved");
 }
 
 }  // namespace vhost_net

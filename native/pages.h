@@ -30,6 +30,7 @@ class Pages : public Napi::ObjectWrap<Pages> {
 
   int Map(const Napi::CallbackInfo& info);
   void Expose(Napi::Env env);
+  void KeepAddresses(Napi::ArrayBuffer buffer);
 
   using Share = std::shared_ptr<Mapping>;
 

@@ -79,7 +79,9 @@ export class Pages {
 
   /**
    * Detaches the ArrayBuffer, so that every view of it has length 0, and lets go of the pages. They
-   * are unmapped at once, unless a vhost descriptor still knows their address: then when it closes.
+   * are given back at once, unless a vhost descriptor still knows their address: then when it closes.
+   * Their addresses are given to nobody else before the ArrayBuffer is collected: a job of Node's
+   * that runs on another thread, begun with a view, then finds zeros there.
    */
   close(): void {
     this.#closed = true;

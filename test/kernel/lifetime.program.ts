@@ -7,6 +7,7 @@ import { Worker, isMainThread, parentPort, workerData } from 'node:worker_thread
 
 import * as vhost from '#lib/index';
 import { native } from '#lib/native';
+import { JOBS } from '../support/jobs.js';
 import { processState } from '../support/process-state.js';
 
 const [netns = '', attack = ''] = isMainThread
@@ -185,6 +186,19 @@ const ATTACKS: Record<string, () => Promise<unknown>> = {
       assert.deepEqual(useEveryMember(frame, /VhostError|TypeError|RangeError/), []);
     }
     assert.equal(native.pagesCount(), 0);
+  },
+  async 'jobs of other threads over its memory, under which it closes'() {
+    for (const job of Object.values(JOBS)) {
+      const port = await open();
+      const reservation = port.reserve(60);
+      assert.ok(reservation);
+      const done = job(new Uint8Array(reservation.bytes.buffer as ArrayBuffer));
+      await port.close();
+      await done.catch(() => undefined);
+    }
+    await collectGarbage();
+    assert.equal(native.pagesCount(), 0);
+    assert.equal(native.pagesReserved(), 0);
   },
   async 'every member of everything, after close()'() {
     const before = processState();

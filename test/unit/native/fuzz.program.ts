@@ -4,6 +4,7 @@
 //   fuzz.program.js SEED CALLS WORKERS
 //
 // It makes interfaces and changes links: it must run in a network namespace of its own.
+import { randomFill } from 'node:crypto';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 
 import { anyValue } from './any-value.js';
@@ -41,6 +42,7 @@ const SHAPES: Record<string, readonly string[]> = {
   descriptorDuplicate: ['n'],
   Pages: ['nbb', 'nd'],
   pagesCount: [''],
+  pagesReserved: [''],
   eventfdCreate: [''],
   eventfdSignal: ['d'],
   eventfdDrain: ['d'],
@@ -105,7 +107,15 @@ class Fuzzer {
       this.#attempt();
       // Watchers, finalizers and what callbacks threw have their turn as well.
       if (call % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (call % 500 === 0) this.#lend();
       if (call % 1000 === 0) global.gc?.();
+    }
+  }
+
+  /** To another thread, which writes there while the calls go on: they may close the pages. */
+  #lend(): void {
+    for (const { buffer } of this.#pages().slice(0, 1)) {
+      if (buffer) randomFill(new Uint8Array(buffer).subarray(0, 1 << 20), () => undefined);
     }
   }
 
@@ -218,11 +228,13 @@ class Fuzzer {
 
   /** Of pages, mostly. */
   #address(): bigint {
-    const pages = this.#objects.filter(
-      (object): object is NativePages => object instanceof native.Pages,
-    );
+    const pages = this.#pages();
     if (pages.length === 0) return 0n;
     return this.#random.pick(pages).address + BigInt(this.#random.pick([0, 0, 16, 4096, 1 << 16]));
+  }
+
+  #pages(): NativePages[] {
+    return this.#objects.filter((object) => object instanceof native.Pages);
   }
 
   /** Does what it is not expected to: closes what is in use, throws, answers nonsense. */

@@ -1,4 +1,6 @@
-import type { Port } from './port.js';
+import type { EventEmitter } from 'node:events';
+
+import type { PortEvents } from './port.js';
 import type { ReceiveBatch } from './receive.js';
 import type { NetHeader } from '../ring/net-header.js';
 
@@ -13,9 +15,19 @@ export interface FrameCopy {
 /** Copies that may wait for a slow loop; beyond, frames stay in the ring. */
 const LIMIT = 4096;
 
+/** A port, as far as a loop over it is concerned. */
+type Source = EventEmitter<PortEvents> & { readonly closed: boolean };
+
+/** Who is told when a loop can't keep up, and when it can again. */
+interface Pace {
+  setFull(loop: object): void;
+  clearFull(loop: object): void;
+}
+
 /** What one loop over a port waits for and works through. */
 class FrameQueue {
-  readonly #port: Port;
+  readonly #port: Source;
+  readonly #pace: Pace;
   #copies: FrameCopy[] = [];
   #at = 0;
   #ended = false;
@@ -26,7 +38,7 @@ class FrameQueue {
     for (const frame of batch) {
       this.#copies.push({ bytes: frame.bytes.slice(), header: frame.header });
     }
-    if (this.#copies.length - this.#at >= LIMIT) this.#port.pause();
+    if (this.#copies.length - this.#at >= LIMIT) this.#pace.setFull(this);
     this.#wake?.();
   };
 
@@ -40,8 +52,9 @@ class FrameQueue {
     this.#wake?.();
   };
 
-  constructor(port: Port) {
+  constructor(port: Source, pace: Pace) {
     this.#port = port;
+    this.#pace = pace;
     this.#ended = port.closed;
     port.on('receive', this.#onReceive).on('error', this.#onError).on('close', this.#onClose);
   }
@@ -61,7 +74,7 @@ class FrameQueue {
       .off('receive', this.#onReceive)
       .off('error', this.#onError)
       .off('close', this.#onClose);
-    if (!this.#port.closed) this.#port.resume();
+    this.#pace.clearFull(this);
   }
 
   async #more(): Promise<void> {
@@ -69,15 +82,15 @@ class FrameQueue {
     this.#at = 0;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
-      this.#port.resume();
+      this.#pace.clearFull(this);
     });
     this.#wake = undefined;
   }
 }
 
 /** Copies of a port's frames, in order; ends when the port closes. */
-export async function* frameCopies(port: Port): AsyncGenerator<FrameCopy, void> {
-  const queue = new FrameQueue(port);
+export async function* frameCopies(port: Source, pace: Pace): AsyncGenerator<FrameCopy, void> {
+  const queue = new FrameQueue(port, pace);
   try {
     for (let copy = await queue.next(); copy; copy = await queue.next()) yield copy;
   } finally {

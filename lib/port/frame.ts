@@ -1,7 +1,11 @@
 import { HEADER_AT } from './arena.js';
 import type { SlotArea } from './arena.js';
+import { VhostError } from '../errors.js';
 import { readHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
+
+const TOO_LATE =
+  "hold() came after the frame's handler had returned: call it in the handler, or copy the bytes there";
 
 /** What takes a frame's slots back. */
 interface SlotOwner {
@@ -125,8 +129,12 @@ export class Frame {
   /**
    * Keeps the frame's memory after the handler returns. Every held frame is one slot less to receive
    * in; with all slots held nothing is received.
+   *
+   * @throws {VhostError} `ERR_VHOST_STATE`: the handler has returned, and the memory went back.
    */
   hold(): this {
+    // A frame has bytes: what has none went back, and another may come here.
+    if (this.length === 0) throw new VhostError('ERR_VHOST_STATE', TOO_LATE);
     this.#held = true;
     return this;
   }

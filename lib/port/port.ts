@@ -266,7 +266,17 @@ export class Port extends EventEmitter<PortEvents> {
     return this.#blocking.drained(timeoutMs);
   }
 
-  /** Stops giving frames to handlers; they wait in the ring, and then in the kernel until it is full. */
+  /** As of any emitter. Handlers that are added afterwards get what comes, as if none had been removed. */
+  override removeAllListeners(...event: [] | [event?: unknown]): this {
+    super.removeAllListeners(...event);
+    this.#receive.listen();
+    return this;
+  }
+
+  /**
+   * Stops giving frames to handlers and loops; they wait in the ring, and then in the kernel until it
+   * is full.
+   */
   pause(): void {
     this.#receive.pause();
   }
@@ -322,9 +332,12 @@ export class Port extends EventEmitter<PortEvents> {
     return this.close();
   }
 
-  /** Received frames as copies, which stay valid. While the loop is slow, the ring and the kernel buffer. */
+  /**
+   * Received frames as copies, which stay valid. While the loop is slow, the ring and the kernel buffer;
+   * of several loops each gets every frame, and the slowest sets the pace.
+   */
   [Symbol.asyncIterator](): AsyncIterableIterator<FrameCopy> {
-    return frameCopies(this);
+    return frameCopies(this, this.#receive);
   }
 
   /** A step that fails keeps none of the others from happening. */

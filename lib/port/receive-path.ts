@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import type { SlotArea } from './arena.js';
-import type { Port } from './port.js';
+import type { PortEvents } from './port.js';
 import { ReceiveBatch, Receiver } from './receive.js';
 import { newRingCounters } from './statistics.js';
 import type { ReceiveStatistics } from './statistics.js';
@@ -18,7 +18,7 @@ const TURN = 256;
 
 /** What a receive path works with. */
 export interface ReceivePathOptions {
-  readonly port: Port;
+  readonly port: EventEmitter<PortEvents>;
   readonly queue: DriverQueue;
   readonly slots: SlotArea;
   readonly events: VringEvents;
@@ -30,7 +30,7 @@ export interface ReceivePathOptions {
 
 /** The receive side of a port: when to look, whom to tell, when to sleep. */
 export class ReceivePath {
-  readonly #port: Port;
+  readonly #port: EventEmitter<PortEvents>;
   readonly #queue: DriverQueue;
   readonly #receiver: Receiver;
   readonly #events: VringEvents;
@@ -41,8 +41,13 @@ export class ReceivePath {
   /** Until when to look for more without being called. */
   #pollUntil = 0;
   #publishScheduled = false;
+  readonly #onNewListener = (event: string | symbol): void => {
+    if (event === 'receive') this.#schedule();
+  };
   #lost = 0;
   #paused = false;
+  /** Listeners that can't take more for now, whoever paused or resumed the port. */
+  readonly #full = new Set<object>();
   #closed = false;
   /** A turn is on its way, or running: the next call needs no other. */
   #busy = false;
@@ -68,11 +73,14 @@ export class ReceivePath {
     this.#events.err.watch(() => {
       this.#onFault(ringBroken('receive'));
     });
-    const anyEvent: EventEmitter = this.#port;
-    anyEvent.on('newListener', (event: string | symbol) => {
-      if (event === 'receive') this.#schedule();
-    });
+    this.listen();
     this.resumed();
+  }
+
+  /** Hears of handlers to come; again after all listeners were removed, this one with them. */
+  listen(): void {
+    const anyEvent: EventEmitter = this.#port;
+    anyEvent.off('newListener', this.#onNewListener).on('newListener', this.#onNewListener);
   }
 
   /**
@@ -133,6 +141,16 @@ export class ReceivePath {
     this.#schedule();
   }
 
+  /** Nothing for anybody until this one has room again. */
+  setFull(listener: object): void {
+    this.#full.add(listener);
+  }
+
+  /** It has. */
+  clearFull(listener: object): void {
+    if (this.#full.delete(listener)) this.#schedule();
+  }
+
   ref(): void {
     this.#events.call.ref();
     this.#events.err.ref();
@@ -152,7 +170,8 @@ export class ReceivePath {
   }
 
   get #wanted(): boolean {
-    return !this.#closed && !this.#paused && this.#port.listenerCount('receive') > 0;
+    if (this.#closed || this.#paused || this.#full.size > 0) return false;
+    return this.#port.listenerCount('receive') > 0;
   }
 
   #schedule(): void {

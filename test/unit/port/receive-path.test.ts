@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
+
+import { SoftDevice } from '../../support/soft-device.js';
+import { GuestMemory } from '#lib/memory/guest-memory';
+import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { frameCopies } from '#lib/port/frame-copies';
+import type { Frame } from '#lib/port/frame';
+import type { PortEvents } from '#lib/port/port';
+import { ReceivePath } from '#lib/port/receive-path';
+import { DriverQueue } from '#lib/ring/driver-queue';
+import { splitLayout } from '#lib/ring/split-layout';
+import { EventFd } from '#lib/sys/eventfd';
+
+const SIZE = 8;
+const STRIDE = 128;
+const BYTES = 60;
+
+/** What a loop needs of a port. */
+class SoftPort extends EventEmitter<PortEvents> {
+  readonly closed = false;
+}
+
+describe('ReceivePath', () => {
+  let port: SoftPort;
+  let path: ReceivePath;
+  let device: SoftDevice;
+  let call: EventFd;
+  const faults: string[] = [];
+  const events: EventFd[] = [];
+
+  beforeEach(() => {
+    const ring = new ArrayBuffer(Math.ceil(splitLayout(SIZE).byteLength / 64) * 64);
+    const buffer = new ArrayBuffer(SIZE * STRIDE);
+    const region = { guestAddress: 0, hostAddress: 0n, buffer, byteLength: buffer.byteLength };
+    port = new SoftPort();
+    const options = { eventIdx: true, memory: new GuestMemory([region]) };
+    device = new SoftDevice(ring, 0, SIZE, options);
+    call = new EventFd();
+    events.push(call, new EventFd(), new EventFd());
+    path = new ReceivePath({
+      port,
+      queue: new DriverQueue(ring, 0, { size: SIZE, eventIdx: true }),
+      slots: new SlotArea(buffer, 0, SIZE, STRIDE, 0),
+      events: { kick: events[1], call, err: events[2] } as never,
+      poison: false,
+      pollMicroseconds: 0,
+      onFault: (fault) => faults.push(fault.cause),
+    });
+    path.start();
+  });
+  afterEach(() => {
+    path.close();
+    for (const event of events.splice(0)) event.close();
+    assert.deepEqual(faults.splice(0), []);
+  });
+
+  /** One frame comes, full of this number. */
+  function arrive(content: number): void {
+    const chain = device.pop();
+    assert.ok(chain, 'no slot to receive in');
+    const bytes = new Uint8Array(HEADER_SIZE + BYTES).fill(content, HEADER_SIZE);
+    bytes[10] = 1; // num_buffers
+    device.push(chain.head, device.write(chain, bytes));
+    if (device.publish()) call.signal();
+  }
+
+  /** Whatever was begun in this turn of the loop has happened; a call takes one of its own. */
+  async function settled(): Promise<void> {
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** The first byte of the next frame. */
+  async function received(): Promise<number | undefined> {
+    let first: number | undefined;
+    const done = once(port, 'receive');
+    port.once('receive', (batch) => (first = batch.at(0).first[0]));
+    await done;
+    return first;
+  }
+
+  it('gives a handler what came while there was none', async () => {
+    arrive(7);
+    await settled();
+    assert.equal(await received(), 7);
+  });
+
+  it('gives a handler what came, after all listeners were removed and listen() called', async () => {
+    port.on('receive', () => undefined);
+    port.removeAllListeners();
+    path.listen();
+    path.listen();
+    assert.equal(port.listenerCount('newListener'), 1);
+    arrive(8);
+    await settled();
+    assert.equal(await received(), 8);
+  });
+
+  it('refuses to hold a frame whose handler has returned, and takes no other for it', async () => {
+    const kept: Frame[] = [];
+    port.on('receive', (batch) => kept.push(...batch));
+    arrive(1);
+    await settled();
+    assert.throws(() => kept[0]?.hold(), { code: 'ERR_VHOST_STATE', message: /in the handler/ });
+    assert.equal(path.statistics().held, 0);
+    for (let count = 1; count < 3 * SIZE; count++) {
+      arrive(count);
+      await settled();
+    }
+    assert.equal(kept.length, 3 * SIZE);
+  });
+
+  it('holds a frame twice as once, and refuses it when it was released', async () => {
+    const kept: Frame[] = [];
+    port.on('receive', (batch) => kept.push(batch.at(0).hold().hold()));
+    arrive(1);
+    await settled();
+    assert.equal(path.statistics().held, 1);
+    kept[0]?.hold().release();
+    assert.equal(path.statistics().held, 0);
+    assert.throws(() => kept[0]?.hold(), { code: 'ERR_VHOST_STATE' });
+  });
+
+  describe('under loops', () => {
+    /** More than a loop keeps. */
+    const MANY = 5000;
+
+    async function flood(): Promise<number> {
+      let count = 0;
+      for (; count < MANY && device.waiting > 0; count++) {
+        arrive(count % 256);
+        await settled();
+      }
+      return count;
+    }
+
+    it('gives nobody more while one of two is full, and everybody everything in the end', async () => {
+      const [slow, quick] = [frameCopies(port, path), frameCopies(port, path)];
+      const [first] = [slow.next(), quick.next()];
+      const count = await flood();
+      assert.ok(count < MANY, 'nothing stopped the flood');
+      assert.equal((await first).done, false);
+      // One frame is taken already; what is in the ring comes when both have room.
+      for (let at = 1; at < count - SIZE; at++) await quick.next();
+      const more = quick.next();
+      await settled();
+      assert.equal(device.waiting, 0, 'a loop went on over the head of the other');
+      for (let at = 1; at < count; at++)
+        assert.equal((await slow.next()).value?.bytes[0], at % 256);
+      assert.equal((await more).done, false);
+      await slow.return();
+      await quick.return();
+    });
+
+    it('stays paused, whichever loop begins or ends', async () => {
+      path.pause();
+      const loop = frameCopies(port, path);
+      const next = loop.next();
+      arrive(1);
+      await settled();
+      assert.equal(path.statistics().frames, 0);
+      path.resume();
+      assert.equal((await next).value?.bytes[0], 1);
+      path.pause();
+      await loop.return();
+      port.on('receive', () => assert.fail('resumed'));
+      arrive(2);
+      await settled();
+      assert.equal(path.statistics().frames, 1);
+    });
+
+    it('goes on for the others when a full loop ends', async () => {
+      const [full, other] = [frameCopies(port, path), frameCopies(port, path)];
+      const waiting = [full.next(), other.next()];
+      const count = await flood();
+      await Promise.all(waiting);
+      await full.return();
+      for (let at = 1; at < count; at++) await other.next();
+      await settled();
+      assert.equal(device.waiting, SIZE);
+      await other.return();
+    });
+  });
+});

@@ -7,6 +7,28 @@ import { packTarball, root, tarballFiles } from '../support/packed.js';
 
 const DOCUMENTS = ['README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md'];
 
+/** `npm run docs` writes its pages below `docs` as well. */
+const GENERATED = 'docs/api/';
+
+/** Where a text links to, if not to another site: the file, and the heading in it. */
+function links(text: string): [file: string, heading?: string][] {
+  const targets = Array.from(text.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target);
+  return targets
+    .filter((target) => !/^[a-z]+:/.test(target))
+    .map((target) => target.split('#', 2) as [string, string?]);
+}
+
+/** The anchors of a text's headings, as GitHub and npm's site make them. */
+function anchors(text: string): string[] {
+  const headings = Array.from(text.matchAll(/^#+ (.*)$/gm), ([, heading = '']) => heading);
+  return headings.map((heading) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
 /** Every file below a folder of the repository, by its path in the repository. */
 function below(folder: string): string[] {
   return fs
@@ -39,9 +61,27 @@ describe('the tarball', function () {
       ...sources,
       ...sources.flatMap(compiled),
       ...below('native'),
+      ...below('docs').filter((file) => !file.startsWith(GENERATED)),
+      ...below('examples'),
       ...DOCUMENTS.filter((file) => fs.existsSync(path.join(root, file))),
     ];
     assert.deepEqual(tarballFiles(tarball), expected.sort());
+  });
+
+  it('links only to files and headings that it holds', () => {
+    const files = tarballFiles(tarball);
+    const holds = (place: string) =>
+      files.some((file) => file === place || file.startsWith(`${place}/`));
+    const read = (file: string) => fs.readFileSync(path.join(root, file), 'utf8');
+    const dead = (file: string) =>
+      links(read(file)).filter(([target, heading]) => {
+        const found = target === '' ? file : path.join(path.dirname(file), target);
+        if (!holds(found)) return true;
+        return heading !== undefined && !anchors(read(found)).includes(heading);
+      });
+    const documents = files.filter((file) => file.endsWith('.md'));
+    const result = documents.map((file): [string, unknown[]] => [file, dead(file)]);
+    assert.deepEqual(Object.fromEntries(result.filter(([, links]) => links.length > 0)), {});
   });
 
   it('satisfies publint to the last suggestion', () => {

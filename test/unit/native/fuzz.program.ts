@@ -93,6 +93,7 @@ class Fuzzer {
   readonly #exports = Object.entries(native as unknown as Record<string, unknown>).filter(
     (entry): entry is [string, AnyFunction] => typeof entry[1] === 'function',
   );
+  readonly #called = new Set<string>();
   /** Objects of the addon, open and closed. */
   readonly #objects: object[] = [];
   /** Those of them that vhostOpen() made. */
@@ -100,6 +101,13 @@ class Fuzzer {
 
   constructor(seed: number) {
     this.#random = new Random(seed);
+    const unknown = Object.keys(SHAPES).filter((name) => !Object.hasOwn(native, name));
+    if (unknown.length > 0) throw new Error(`no export ${unknown.join()}`);
+  }
+
+  /** What the addon exports and no call reached. */
+  get missed(): string[] {
+    return this.#exports.map(([name]) => name).filter((name) => !this.#called.has(name));
   }
 
   async run(calls: number): Promise<void> {
@@ -131,6 +139,7 @@ class Fuzzer {
 
   #callExport(): unknown {
     const [name, target] = this.#random.pick(this.#exports);
+    this.#called.add(name);
     const args = this.#guard(name, this.#arguments(name));
     if (name === 'vhostOpen') return this.#openVhost(target, args);
     if (!/^[A-Z]/.test(name)) return Reflect.apply(target, this.#receiver(), args);
@@ -300,6 +309,7 @@ async function main(): Promise<void> {
     console.log(
       `survived: ${String(fuzzer.returned)} calls returned, ${String(fuzzer.threw)} threw`,
     );
+    console.log(`never called: ${fuzzer.missed.join() || 'none'}`);
     process.exit(0);
   }
   const task = workerData as { seed: number; calls: number };

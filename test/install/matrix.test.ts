@@ -6,10 +6,12 @@ import path from 'node:path';
 import { packTarball, temporaryFolder, tarballWithout } from '../support/packed.js';
 import { install, projectEnvironment } from '../support/project.js';
 
-/** Each Node with the npm that comes with it, and with the one that runs no install scripts. */
+/** Each Node with the npm that comes with it, and with every later one that it can run. */
 const PAIRS = [
   ['20', '10'],
+  ['20', '11'],
   ['22', '10'],
+  ['22', '11'],
   ['22', '12'],
   ['24', '11'],
   ['24', '12'],

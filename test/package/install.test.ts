@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { packTarball, root, temporaryFolder } from '../support/packed.js';
-import { install } from '../support/project.js';
+import { install, projectEnvironment } from '../support/project.js';
 
 /** In a main thread and in a Worker: what is exported, and whether the addon works. */
 const USE = `
@@ -14,6 +14,37 @@ const USE = `
   const ok = eventfd.drain() === 1 && new VhostError('x', 'y') instanceof Error;
   eventfd.close();
 `;
+
+/** Everything but the project and npm's cache made read-only, and no right outside a user namespace. */
+const FENCE = ['--map-root-user', '--mount'];
+const FENCED = `
+  mount --bind "$PWD" "$PWD"
+  mount --bind "$npm_config_cache" "$npm_config_cache"
+  mount -o remount,bind,ro /
+  cd "$PWD"
+  if touch /etc/vhost-net-test; then exit 99; fi
+  npm install "$0"`;
+const unfenced = spawnSync('unshare', [...FENCE, 'true']).status !== 0;
+
+describe('npm install', function () {
+  this.timeout(300_000);
+  const why = unfenced ? ' [no user namespaces]' : '';
+
+  (unfenced ? it.skip : it)(`writes nowhere but in the project, and needs no right${why}`, () => {
+    const project = temporaryFolder();
+    fs.writeFileSync(path.join(project, 'package.json'), '{ "private": true }');
+    const options = {
+      cwd: project,
+      env: { ...projectEnvironment(project), TMPDIR: project },
+      encoding: 'utf8',
+    } as const;
+    const args = [...FENCE, 'sh', '-ec', FENCED, packTarball()];
+    const { status, stderr } = spawnSync('unshare', args, options);
+    assert.equal(status, 0, stderr);
+    const use = "console.log(typeof require('vhost-net').openPort)";
+    assert.equal(execFileSync(process.execPath, ['-e', use], options), 'function\n');
+  });
+});
 
 describe('the installed package', function () {
   this.timeout(300_000); // the first time it compiles the addon

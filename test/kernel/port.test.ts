@@ -174,6 +174,21 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     assert.equal(b.closed, false);
   });
 
+  it('a handler that is added after removeAllListeners() gets what comes', async () => {
+    for (const remove of [
+      () => b.removeAllListeners(),
+      () => b.removeAllListeners('newListener'),
+    ]) {
+      b.on('receive', () => undefined);
+      remove();
+      b.removeAllListeners('receive');
+      a.send(patterns.make(0));
+      await a.drained();
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(await collect(1, (frame) => patterns.check(frame.bytes)), [0]);
+    }
+  });
+
   it('pause() leaves frames in the ring, resume() brings them', async () => {
     let count = 0;
     const got = collect(10, () => count++);

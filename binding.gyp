@@ -13,6 +13,7 @@
         "native/netlink.cc",
         "native/netns.cc",
         "native/pages.cc",
+        "native/sched.cc",
         "native/tun.cc",
         "native/uapi_net.c",
         "native/vhost.cc",

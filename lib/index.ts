@@ -39,7 +39,7 @@ export type { VhostParameters } from './sys/module-parameters.js';
 export { EventFd } from './sys/eventfd.js';
 export { Pages } from './sys/pages.js';
 export type { PagesOptions } from './sys/pages.js';
-export type { WorkerThread } from './sys/worker-thread.js';
+export type { WorkerScheduling, WorkerThread } from './sys/worker-thread.js';
 
 export { GuestMemory } from './memory/guest-memory.js';
 export type { MemoryRegion, Pin, Translation } from './memory/guest-memory.js';

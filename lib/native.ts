@@ -128,6 +128,16 @@ interface Native {
   vhostSetVringErr(vhost: NativeDescriptor, index: number, eventfd?: NativeDescriptor): void;
   vhostNetSetBackend(vhost: NativeDescriptor, index: number, backend?: NativeDescriptor): void;
 
+  workerGetAffinity(vhost: NativeDescriptor): number[];
+  workerSetAffinity(vhost: NativeDescriptor, cpus: readonly number[]): void;
+  workerGetScheduling(vhost: NativeDescriptor): [policy: number, priority: number, nice: number];
+  workerSetScheduling(
+    vhost: NativeDescriptor,
+    policy: number,
+    priority: number,
+    nice: number,
+  ): void;
+
   tunOpen(netns?: NativeDescriptor): NativeDescriptor;
   tunSetIff(tun: NativeDescriptor, name: string, flags: number): string;
   tunGetIff(tun: NativeDescriptor): [name: string, flags: number];

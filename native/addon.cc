@@ -199,6 +199,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportVhost(env, exports);
   ExportVhostFeatures(env, exports);
   ExportVhostVring(env, exports);
+  ExportSched(env, exports);
   ExportTun(env, exports);
   ExportNetlink(env, exports);
   ExportConstants(env, exports);

@@ -71,6 +71,7 @@ void ExportWatcher(Napi::Env env, Napi::Object exports);
 void ExportVhost(Napi::Env env, Napi::Object exports);
 void ExportVhostFeatures(Napi::Env env, Napi::Object exports);
 void ExportVhostVring(Napi::Env env, Napi::Object exports);
+void ExportSched(Napi::Env env, Napi::Object exports);
 void ExportTun(Napi::Env env, Napi::Object exports);
 void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportConstants(Napi::Env env, Napi::Object exports);

@@ -1,5 +1,4 @@
 import type { WorkerThread } from '../sys/worker-thread.js';
-import { workerCpuTime, workerSleeps } from '../sys/worker-thread.js';
 
 /**
  * What keeps rings from going on.
@@ -152,7 +151,7 @@ export class Watchdog {
     return {
       ...progress,
       base: this.#subject.transmitBase(),
-      cpuTime: (worker && workerCpuTime(worker)) ?? NaN,
+      cpuTime: worker?.cpuTime ?? NaN,
     };
   }
 
@@ -165,7 +164,7 @@ export class Watchdog {
       message: `${how} at avail index ${String(now.base)}, ${String(now.waiting)} frames waiting`,
     });
     if (now.cpuTime - before.cpuTime >= SPINNING) return stuck('the worker spins');
-    if (!worker || workerSleeps(worker)) return stuck('the worker does not go on');
+    if (!worker || worker.sleeps) return stuck('the worker does not go on');
     return undefined;
   }
 }

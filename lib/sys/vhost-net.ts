@@ -79,7 +79,7 @@ export class VhostNet {
     this.#ioctl('VHOST_SET_OWNER', {}, (vhost) => {
       tid = native.vhostSetOwner(vhost);
     });
-    this.#worker = describeWorker(tid);
+    this.#worker = describeWorker(tid, this.#descriptor);
   }
 
   /**

@@ -9,7 +9,6 @@ import { Scribbler } from '../support/scribble.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
 import type { RepairReport } from '#lib/port/recovery';
-import { workerCpuTime, workerSleeps } from '#lib/sys/worker-thread';
 import type { WorkerThread } from '#lib/sys/worker-thread';
 
 const A = [2, 0, 0, 0, 0, 0xa];
@@ -64,7 +63,7 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
   /** The worker has come to rest: it sleeps, and its CPU clock stands still while others have turns. */
   async function rests(worker: WorkerThread): Promise<void> {
     for (let before = NaN; ;) {
-      const now = workerSleeps(worker) ? workerCpuTime(worker) : undefined;
+      const now = worker.sleeps ? worker.cpuTime : undefined;
       if (now === before) return;
       before = now ?? NaN;
       for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -30,6 +30,8 @@ const ZONES = {
   ],
   // The guest is the driver there; the control queue alone is served by us.
   vmm: [...EVERYONE, 'dataplane', 'sys', 'memory', 'ring/device-queue.js'],
+  // Looks at everything that a port would use, by using it.
+  capabilities: [...EVERYONE, 'sys'],
   // A command is a user of the package like any other.
   cli: ['index.js'],
 };

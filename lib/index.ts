@@ -50,6 +50,13 @@ export { splitLayout } from './ring/split-layout.js';
 export type { SplitLayout } from './ring/split-layout.js';
 export type { NetHeader } from './ring/net-header.js';
 
+export { capabilities } from './capabilities/capabilities.js';
+export type { Capabilities } from './capabilities/capabilities.js';
+export type { Check } from './capabilities/check.js';
+export type { TapCapabilities } from './capabilities/tap.js';
+export type { VhostCapabilities } from './capabilities/vhost.js';
+export type { FeatureBit } from './uapi/features.js';
+
 export type { IoctlArguments, IoctlMessage } from './observe.js';
 export type { NativeDescriptor, NativeLinkCounters } from './native.js';
 export { VhostError, VhostSystemError } from './errors.js';

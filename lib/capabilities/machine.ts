@@ -1,0 +1,91 @@
+import fs from 'node:fs';
+import os from 'node:os';
+
+import { check } from './check.js';
+import type { Check, Finding } from './check.js';
+import { effectiveCapabilities, findProgram, limit, moduleAvailable, readText } from './proc.js';
+import type { CapabilityName } from './proc.js';
+
+/** Checks of what only some uses of the package need. */
+export function machineChecks(): Check[] {
+  return [
+    check('KVM', false, kvm()),
+    check('Open vSwitch', false, openVSwitch()),
+    check('huge pages', false, hugePages()),
+    check('open files', false, openFiles()),
+    ...rights(),
+  ];
+}
+
+const USES: Readonly<Record<CapabilityName, string>> = {
+  CAP_NET_ADMIN: 'to make taps and set them up',
+  CAP_SYS_ADMIN: 'for the option netns',
+  CAP_SYS_NICE: "to set a worker's scheduling",
+};
+
+/** A capability is given when a program starts: there is no command for one that runs. */
+function rights(): Check[] {
+  const held = effectiveCapabilities();
+  return (Object.keys(USES) as CapabilityName[]).map((name) =>
+    check(name, false, { ok: held[name], detail: USES[name] }),
+  );
+}
+
+function kvm(): Finding {
+  const path = '/dev/kvm';
+  try {
+    fs.accessSync(path, fs.constants.R_OK | fs.constants.W_OK);
+    return { ok: true, detail: 'for machine mode; may be read and written' };
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT') {
+      return { ok: false, detail: `${code} at ${path}`, remedy: `chmod 666 ${path}` };
+    }
+    return noKvm(path);
+  }
+}
+
+function noKvm(path: string): Finding {
+  const cpu = readText('/proc/cpuinfo') ?? '';
+  const vendor = /\bvmx\b/.test(cpu) ? 'kvm_intel' : /\bsvm\b/.test(cpu) ? 'kvm_amd' : undefined;
+  if (vendor === undefined) {
+    return { ok: false, detail: `no ${path}: this CPU (or virtual CPU) has no vmx and no svm` };
+  }
+  const remedy = moduleAvailable(vendor, os.release()) === false ? undefined : `modprobe ${vendor}`;
+  return { ok: false, detail: `no ${path}`, remedy };
+}
+
+function openVSwitch(): Finding {
+  const program = findProgram('ovs-vsctl');
+  if (program === undefined) {
+    const remedy = findProgram('apt-get') && 'apt-get install -y openvswitch-switch';
+    return { ok: false, detail: 'to join taps in a switch; no ovs-vsctl', remedy };
+  }
+  const socket = '/var/run/openvswitch/db.sock';
+  if (fs.existsSync(socket)) return { ok: true, detail: `${program}, and its database runs` };
+  const remedy = '/usr/share/openvswitch/scripts/ovs-ctl start --system-id=random';
+  return { ok: false, detail: `${program} is there, its database does not run`, remedy };
+}
+
+function hugePages(): Finding {
+  const transparent = /\[(\w+)\]/.exec(
+    readText('/sys/kernel/mm/transparent_hugepage/enabled') ?? '',
+  )?.[1];
+  const free = /^HugePages_Free:\s*(\d+)/m.exec(readText('/proc/meminfo') ?? '')?.[1] ?? '0';
+  const ok = transparent === 'always' || transparent === 'madvise';
+  const detail = `transparent: ${transparent ?? 'not in this kernel'}; ${free} reserved and free`;
+  const file = '/sys/kernel/mm/transparent_hugepage/enabled';
+  const remedy = ok || transparent === undefined ? undefined : `echo madvise > ${file}`;
+  return { ok, detail, remedy };
+}
+
+/** A port takes 9 descriptors, and Node a few dozen. */
+const FEW_FILES = 64;
+
+function openFiles(): Finding {
+  const most = limit('Max open files');
+  const ok = most === undefined || most >= FEW_FILES;
+  const detail = `${most === undefined ? 'no limit' : `at most ${String(most)}`}; a port takes 9`;
+  const remedy = ok ? undefined : `prlimit --nofile=1024 --pid ${String(process.ppid)}`;
+  return { ok, detail, remedy };
+}

@@ -1,0 +1,57 @@
+import os from 'node:os';
+
+import { codeOf, reason } from './check.js';
+import type { Finding } from './check.js';
+import { miscMinor, moduleAvailable } from './proc.js';
+
+/** A device node and the module behind it. */
+export interface DeviceNode {
+  readonly path: string;
+  readonly module: string;
+  /** Its name in `/proc/misc`. */
+  readonly misc: string;
+  /** Whether everybody may have it: that is not so of every device. */
+  readonly everybody: boolean;
+}
+
+/** Why a node could not be opened, and what mends it. */
+export function nodeFailure(node: DeviceNode, error: unknown): Finding {
+  const { message } = error as Error;
+  switch (codeOf(error)) {
+    case 'ENOENT':
+    case 'ENODEV':
+    case 'ENXIO':
+      return { ok: false, detail: message, ...absent(node) };
+    case 'EACCES':
+      return { ok: false, detail: message, remedy: giveAccess(node) };
+    default:
+      return { ok: false, detail: reason(error) };
+  }
+}
+
+/** The module makes the node where devtmpfs is mounted; elsewhere, as in a container, somebody must. */
+function absent({ path, module, misc, everybody }: DeviceNode): Partial<Finding> {
+  const minor = miscMinor(misc);
+  const folder = path.slice(0, path.lastIndexOf('/'));
+  const mode = everybody ? '666' : '660';
+  if (minor !== undefined) {
+    const make = `mkdir -p ${folder} && mknod -m ${mode} ${path} c 10 ${String(minor)}`;
+    return { remedy: `rm -f ${path}; ${make}` };
+  }
+  const available = moduleAvailable(module, os.release());
+  if (available === true) return { remedy: `modprobe ${module}` };
+  return { detail: `${path} is not there, and ${noModule(module, available)}` };
+}
+
+function noModule(module: string, available: false | undefined): string {
+  const folder = `/lib/modules/${os.release()}`;
+  return available === false
+    ? `this kernel has no module ${module}: boot one that has`
+    : `there is no list of modules in ${folder}: this kernel has none, or this is a container, ` +
+        `whose host must load ${module}`;
+}
+
+function giveAccess({ path, everybody }: DeviceNode): string {
+  if (everybody) return `chmod 666 ${path}`;
+  return `chgrp ${String(process.getgid?.() ?? 0)} ${path} && chmod 660 ${path}`;
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+// The command `vhost-net`. What a command needs is loaded by that command: `doctor` must be able to
+// speak where the package itself can't be loaded.
+const USAGE = `usage: vhost-net COMMAND
+
+  doctor [--json]   what vhost-net can do on this machine; for each lack the reason, and what mends it.
+                    Exit status 0 when ports can be opened here, else 1`;
+
+function usage(complaint: string): number {
+  console.error(`vhost-net: ${complaint}\n\n${USAGE}`);
+  return 2;
+}
+
+async function main([command, ...args]: readonly string[]): Promise<number> {
+  switch (command) {
+    case 'doctor': {
+      const { doctor } = await import('./doctor.js');
+      const other = args.find((arg) => arg !== '--json');
+      return other === undefined ? doctor(args.length > 0) : usage(`doctor takes no '${other}'`);
+    }
+    case '--help':
+    case '-h':
+      console.log(USAGE);
+      return 0;
+    case undefined:
+      return usage('what to do?');
+    default:
+      return usage(`there is no command '${command}'`);
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: unknown) => {
+    console.error(error);
+    process.exitCode = 70; // EX_SOFTWARE: a fault of ours.
+  },
+);

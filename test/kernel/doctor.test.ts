@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+import { TestNetwork } from '../support/network.js';
+import { root } from '../support/packed.js';
+import { describeWith } from '../support/requirements.js';
+import { capabilities } from '#lib/capabilities/capabilities';
+import type { Capabilities, Check } from 'vhost-net';
+
+const MAIN = path.join(root, 'dist/cli/main.js');
+const DOCTOR = `'${process.execPath}' '${MAIN}' doctor --json`;
+
+/** A user with no right to anything, who may still read the project, wherever that lies. */
+const USER =
+  'setpriv --reuid=65534 --regid=65534 --clear-groups ' +
+  '--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search';
+
+const [major = 0, minor = 0] = os.release().split('.').map(Number);
+const WORKER_IS_TASK = major > 6 || (major === 6 && minor >= 4);
+
+/** Reports that a script printed, one after the other. */
+function reports(text: string): Capabilities[] {
+  return text
+    .split(/^(?=\{$)/m)
+    .filter((part) => part.startsWith('{'))
+    .map((part) => JSON.parse(part) as Capabilities);
+}
+
+const find = (report: Capabilities | undefined, name: string): Check => {
+  const found = report?.checks.find((one) => one.name === name);
+  assert.ok(found, name);
+  return found;
+};
+
+describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', () => {
+  let network: TestNetwork;
+  beforeEach(() => {
+    network = new TestNetwork();
+  });
+  afterEach(() => {
+    network.close();
+  });
+
+  /** What a script prints that has mounts and a network of its own. */
+  function sh(script: string): string {
+    return network.exec('unshare', '--mount', 'sh', '-c', script);
+  }
+
+  /** A script in which `/dev` has these nodes alone, in the form of mknod(1). */
+  const withNodes = (nodes: readonly string[], script: string) =>
+    [
+      'set -e',
+      'mount -t tmpfs none /dev',
+      'mkdir /dev/net',
+      ...nodes.map((n) => `mknod ${n}`),
+      'set +e',
+      script,
+      'exit 0', // what the doctor thinks is in its report
+    ].join('\n');
+
+  const VHOST = '-m 666 /dev/vhost-net c 10 238';
+  const TUN = '-m 666 /dev/net/tun c 10 200';
+
+  /** Does what the doctor says, until it has nothing more to say of what is required. */
+  function cure(nodes: readonly string[], doctor: string): [Capabilities, Capabilities] {
+    const [before] = reports(sh(withNodes(nodes, doctor)));
+    const remedies = before?.checks.filter(({ required, ok }) => required && !ok) ?? [];
+    const follow = remedies.flatMap(({ remedy }) => (remedy === undefined ? [] : [remedy]));
+    const [after] = reports(sh(withNodes(nodes, [...follow, doctor].join('\n'))));
+    assert.ok(before && after);
+    return [before, after];
+  }
+
+  it('finds all that the lab has, and a port can be opened', () => {
+    const text = network.exec(process.execPath, MAIN, 'doctor', '--json');
+    const [report] = reports(text);
+    assert.equal(report?.driverMode, true);
+    const { vhost, tap } = report;
+    assert.ok(vhost && tap);
+    const bits = vhost.features.map(({ bit }) => bit);
+    assert.ok([15, 24, 26, 27, 28, 29, 32, 33].every((bit) => bits.includes(bit)));
+    assert.equal(bits.includes(40), WORKER_IS_TASK);
+    assert.equal(vhost.featuresArray, bits.includes(65));
+    assert.equal(vhost.worker, WORKER_IS_TASK ? 'task' : 'kthread');
+    assert.equal(vhost.parameters.maxMemRegions, 64);
+    assert.deepEqual(tap.flags, [
+      'IFF_TUN',
+      'IFF_TAP',
+      'IFF_NO_PI',
+      'IFF_VNET_HDR',
+      'IFF_MULTI_QUEUE',
+    ]);
+    const offloads = tap.offloads ?? [];
+    assert.equal(offloads.includes('TUN_F_USO4'), WORKER_IS_TASK);
+    assert.equal(offloads.includes('TUN_F_UDP_TUNNEL_GSO'), bits.includes(65));
+    assert.deepEqual(network.interfaces(), ['lo']);
+  });
+
+  it('leaves nothing behind in the process that asks', () => {
+    const before = fs.readdirSync('/proc/self/fd').length;
+    const { driverMode, vhost } = capabilities();
+    assert.equal(driverMode, true);
+    assert.equal(typeof vhost?.backendFeatures, 'bigint');
+    assert.equal(fs.readdirSync('/proc/self/fd').length, before);
+  });
+
+  it('a missing tun is made', () => {
+    const [before, after] = cure([VHOST], DOCTOR);
+    assert.equal(before.driverMode, false);
+    assert.match(find(before, '/dev/net/tun').detail, /ENOENT/);
+    assert.equal(find(before, '/dev/vhost-net').ok, true);
+    assert.equal(after.driverMode, true);
+  });
+
+  it('a missing vhost-net is made', () => {
+    const [before, after] = cure([TUN], DOCTOR);
+    assert.match(find(before, '/dev/vhost-net').remedy ?? '', /mknod .* \/dev\/vhost-net c 10 238/);
+    assert.equal(after.driverMode, true);
+  });
+
+  it('a user without rights is given them', () => {
+    const closed = [VHOST, TUN].map((node) => node.replace('666', '600'));
+    const [before, between] = cure(closed, `${USER} ${DOCTOR}`);
+    assert.equal(before.driverMode, false);
+    assert.match(find(before, '/dev/vhost-net').detail, /EACCES/);
+    assert.match(find(before, '/dev/vhost-net').remedy ?? '', /^chgrp 65534 /);
+    assert.match(find(before, '/dev/net/tun').remedy ?? '', /^chmod 666 /);
+    // With the nodes open, what is left is the tap.
+    assert.equal(find(between, '/dev/net/tun').ok, true);
+    const { detail, remedy = '' } = find(between, 'tap');
+    assert.match(detail, /EPERM/);
+    network.sh(remedy);
+    const last = reports(
+      sh(withNodes([VHOST, TUN], `mount -t sysfs none /sys; ${USER} ${DOCTOR}`)),
+    );
+    assert.match(find(last[0], 'tap').detail, /^vn0 was made for this user/);
+    assert.equal(last[0]?.driverMode, true);
+  });
+
+  it('a module that was taken out is loaded again', function () {
+    if (spawnSync('modprobe', ['-r', 'vhost_net']).status !== 0) this.skip();
+    const doctor = spawnSync('sh', ['-c', DOCTOR], { encoding: 'utf8' });
+    const { remedy = 'modprobe vhost_net' } = find(reports(doctor.stdout)[0], '/dev/vhost-net');
+    execFileSync('sh', ['-c', remedy]);
+    assert.equal(doctor.status, 1);
+    assert.equal(remedy, 'modprobe vhost_net');
+    assert.equal(spawnSync('sh', ['-c', DOCTOR]).status, 0);
+  });
+
+  it('a full limit of processes is named and lifted; a kernel thread counts in none', () => {
+    const group = `/sys/fs/cgroup/${network.name}`;
+    fs.writeFileSync('/sys/fs/cgroup/cgroup.subtree_control', '+pids');
+    fs.mkdirSync(group);
+    try {
+      const threads = execFileSync(process.execPath, [
+        '-p',
+        "fs.readdirSync('/proc/self/task').length",
+      ]);
+      fs.writeFileSync(`${group}/pids.max`, threads.toString().trim());
+      const inside = `echo $$ > ${group}/cgroup.procs; exec ${DOCTOR}`;
+      const run = () => reports(spawnSync('sh', ['-c', inside], { encoding: 'utf8' }).stdout)[0];
+      const worker = find(run(), 'worker');
+      assert.equal(worker.ok, !WORKER_IS_TASK);
+      if (worker.ok) return;
+      assert.match(worker.detail, /ENOMEM.*is full with/);
+      execFileSync('sh', ['-c', worker.remedy ?? '']);
+      assert.equal(find(run(), 'worker').ok, true);
+    } finally {
+      fs.rmdirSync(group);
+    }
+  });
+});

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+
+import type { Capabilities } from '#lib/capabilities/capabilities';
+
+const root = path.dirname(require.resolve('vhost-net/package.json'));
+const MAIN = path.join(root, 'dist/cli/main.js');
+
+/** The command, in this environment and more. */
+function command(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const options = { encoding: 'utf8', env: { ...process.env, ...env } } as const;
+  return spawnSync(process.execPath, [MAIN, ...args], options);
+}
+
+describe('vhost-net doctor', () => {
+  it('says as JSON what it says for people, and ends accordingly', () => {
+    const { status, stdout, stderr } = command(['doctor', '--json']);
+    assert.equal(stderr, '');
+    const report = JSON.parse(stdout) as Capabilities;
+    const lacks = report.checks.filter(({ required, ok }) => required && !ok);
+    assert.equal(report.driverMode, lacks.length === 0);
+    assert.equal(status, report.driverMode ? 0 : 1);
+    assert.ok(report.checks.every(({ name, detail }) => name !== '' && detail !== ''));
+    const text = command(['doctor']);
+    assert.equal(text.status, status);
+    for (const { name, ok } of report.checks) {
+      assert.ok(text.stdout.includes(`${ok ? 'yes' : 'NO '}  ${name}`), name);
+    }
+  });
+
+  it('speaks also where the addon can not be loaded', () => {
+    const { status, stdout } = command(['doctor', '--json'], { VHOST_NET_ADDON: '/no/such/addon' });
+    assert.equal(status, 1);
+    const { driverMode, checks } = JSON.parse(stdout) as Capabilities;
+    assert.equal(driverMode, false);
+    assert.deepEqual(
+      checks.map(({ name, ok, remedy }) => ({ name, ok, remedy })),
+      [{ name: 'addon', ok: false, remedy: 'npm rebuild vhost-net' }],
+    );
+    assert.match(checks[0]?.detail ?? '', /\/no\/such\/addon: no such file/);
+    const text = command(['doctor'], { VHOST_NET_ADDON: '/no/such/addon' });
+    assert.match(text.stdout, /NO {3}addon[^]*as root: npm rebuild[^]*can not work here yet/);
+  });
+});
+
+describe('vhost-net', () => {
+  it('explains itself, and what it does not know', () => {
+    assert.match(command(['--help']).stdout, /^usage: vhost-net COMMAND/);
+    for (const args of [[], ['frobnicate'], ['doctor', '--yaml']]) {
+      const { status, stderr } = command(args);
+      assert.equal(status, 2);
+      assert.match(stderr, /^vhost-net: .*\n\nusage: /);
+    }
+  });
+});

@@ -24,6 +24,7 @@ const LAB_SECONDS = 900;
 const USAGE = `usage: scripts/test [options] [${Object.keys(TIERS).join('|')}]...
 
   --kernel=LIST   run device tiers in the lab, once on each of these kernels: ${LAB_KERNELS.join(',')}
+  --tables        write docs/kernels.md of what the device tiers asked these kernels
   --only=LIST     only the test files of these names, such as ping,stream`;
 
 /** The words of `--NAME=WORD,WORD`. */
@@ -35,7 +36,7 @@ function list(args, name) {
 
 function parse(args) {
   const names = args.filter((arg) => Object.hasOwn(TIERS, arg));
-  const options = args.filter((arg) => /^--(kernel|only)=/.test(arg));
+  const options = args.filter((arg) => /^--((kernel|only)=|tables$)/.test(arg));
   const kernels = list(args, 'kernel');
   const known = kernels.every((kernel) => LAB_KERNELS.includes(kernel));
   if (!known || names.length + options.length < args.length) {
@@ -43,7 +44,8 @@ function parse(args) {
     process.exit(2);
   }
   const usual = Object.keys(TIERS).filter((name) => !TIERS[name].onRequest);
-  return { kernels, only: list(args, 'only'), names: names.length > 0 ? names : usual };
+  const chosen = names.length > 0 ? names : usual;
+  return { kernels, only: list(args, 'only'), tables: args.includes('--tables'), names: chosen };
 }
 
 /** Why the device tiers cannot run on this machine itself; undefined when they can. */
@@ -95,6 +97,7 @@ function runTier({ name, kernel, title }, only, folder) {
   console.log(`\n=== ${title} ===`);
   const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
+  if (kernel !== undefined) env.VHOST_TEST_TRACE = path.join(folder, `${title}.trace`);
   if (TIERS[name].require !== undefined) env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
   const files = testFiles(name, only);
   const command = kernel === undefined ? mocha(files) : inLab(kernel, folder, mocha(files));
@@ -127,8 +130,17 @@ function readCounts(title, file, status) {
   return counts;
 }
 
+/** The tables of what the runs in the lab traced; with --only, of these files alone. */
+function writeTables(folder) {
+  const files = fs.readdirSync(folder).filter((file) => file.endsWith('.trace'));
+  const traces = files.map((file) => JSON.parse(fs.readFileSync(path.join(folder, file), 'utf8')));
+  const { kernelTables } = require(path.join(root, 'out/test/support/kernel-tables.js'));
+  fs.writeFileSync(path.join(root, 'docs/kernels.md'), kernelTables(traces));
+  console.log('\nwrote docs/kernels.md');
+}
+
 function main() {
-  const { kernels, only, names } = parse(process.argv.slice(2));
+  const { kernels, only, tables, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   try {
@@ -136,6 +148,7 @@ function main() {
       const counts = runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
     }
+    if (tables) writeTables(folder);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }

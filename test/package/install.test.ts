@@ -77,6 +77,13 @@ describe('the installed package', function () {
     assert.equal(fs.existsSync(path.join(installed, 'build')), false);
   });
 
+  it('has the command, which speaks on any machine', () => {
+    const command = path.join(project, 'node_modules/.bin/vhost-net');
+    const { status, stdout } = spawnSync(command, ['doctor', '--json'], { encoding: 'utf8' });
+    const { driverMode } = JSON.parse(stdout) as { driverMode: boolean };
+    assert.equal(status, driverMode ? 0 : 1);
+  });
+
   it('brings only what it needs at run time', () => {
     const names = fs
       .readdirSync(path.join(project, 'node_modules'))

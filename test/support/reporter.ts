@@ -1,14 +1,19 @@
 import fs from 'node:fs';
+import path from 'node:path';
 
 import Mocha from 'mocha';
 
+import { IoctlTracer } from './ioctl-trace.js';
+
 /**
  * The usual report, and the counts in a file for whoever runs several tiers: `VHOST_TEST_COUNTS`
- * names it.
+ * names it. `VHOST_TEST_TRACE` names one for the ioctls that the tests made.
  */
 class CountingReporter extends Mocha.reporters.Spec {
   constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
     super(runner, options);
+    const trace = process.env['VHOST_TEST_TRACE'];
+    if (trace !== undefined) traceTo(trace, runner);
     runner.once(Mocha.Runner.constants.EVENT_RUN_END, () => {
       const { passes, failures, pending } = this.stats;
       const file = process.env['VHOST_TEST_COUNTS'];
@@ -21,6 +26,17 @@ class CountingReporter extends Mocha.reporters.Spec {
       }, 10_000).unref();
     });
   }
+}
+
+function traceTo(file: string, runner: Mocha.Runner): void {
+  const tracer = new IoctlTracer();
+  const { EVENT_TEST_BEGIN, EVENT_RUN_END } = Mocha.Runner.constants;
+  runner.on(EVENT_TEST_BEGIN, (test: Mocha.Test) => {
+    tracer.test = `${path.basename(test.file ?? '', '.test.js')}: ${test.title}`;
+  });
+  runner.once(EVENT_RUN_END, () => {
+    fs.writeFileSync(file, JSON.stringify(tracer.result()));
+  });
 }
 
 export = CountingReporter;

@@ -35,3 +35,18 @@ port
   .unref();
 await port.close();
 export const split: vhost.SplitLayout = vhost.splitLayout(256);
+
+export function remedies(): string[] {
+  const { checks } = vhost.capabilities();
+  return checks.flatMap(({ ok, remedy }) => (ok || remedy === undefined ? [] : [remedy]));
+}
+
+export function pin({ worker }: VhostNet, cpu: number): vhost.WorkerScheduling | undefined {
+  worker?.setAffinity([cpu]);
+  worker?.setScheduling({ policy: 'fifo', priority: 1 });
+  return worker?.scheduling();
+}
+
+export function failed(message: vhost.IoctlMessage | vhost.PortMessage): Error | undefined {
+  return message.error;
+}

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { openPort, Port } from './port/port.js';
-export type { PortEvents } from './port/port.js';
+export type { PortEvents } from './port/events.js';
 export type { RepairReport } from './port/recovery.js';
 export type { FaultCause, FaultyRing } from './dataplane/repair.js';
 export type { PortOptions } from './port/options.js';

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 
-import type { PortEvents } from './port.js';
+import type { PortEvents } from './events.js';
 import type { ReceiveBatch } from './receive.js';
 import type { NetHeader } from '../ring/net-header.js';
 

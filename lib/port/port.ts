@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 
 import { Arena } from './arena.js';
 import { Blocking } from './blocking.js';
+import type { PortEvents } from './events.js';
 import { frameCopies } from './frame-copies.js';
 import type { FrameCopy } from './frame-copies.js';
 import type { Frame } from './frame.js';
@@ -10,9 +11,7 @@ import { checkPortOptions, isBackend, slotPayload } from './options.js';
 import type { CheckedPortOptions, PortOptions } from './options.js';
 import { publishPort } from './observation.js';
 import { Recovery } from './recovery.js';
-import type { RepairReport } from './recovery.js';
 import { ReceivePath } from './receive-path.js';
-import type { ReceiveBatch } from './receive.js';
 import type { PortStatistics } from './statistics.js';
 import { TransmitPath } from './transmit-path.js';
 import type { WriteFrame } from './transmit.js';
@@ -28,20 +27,6 @@ import type { NetHeader } from '../ring/net-header.js';
 import { VIRTIO_RING_F_EVENT_IDX, has } from '../uapi/virtio.js';
 import type { UndoList } from '../undo.js';
 import { allOrNothing } from '../undo.js';
-
-/** The events of a port. */
-export interface PortEvents {
-  /** Frames came; they are borrowed until the handler returns. Without a handler nothing is taken. */
-  receive: [batch: ReceiveBatch];
-  /** After a `send` that returned false: there is room again. */
-  drain: [];
-  /** Something had stopped the rings; they run again. What was lost is in the report. */
-  repair: [report: RepairReport];
-  /** The port is of no more use, and should be closed. */
-  error: [error: Error];
-  /** Everything is taken down. */
-  close: [];
-}
 
 /**
  * Driver mode: this process is the virtio driver, the kernel's vhost worker is the device, and a

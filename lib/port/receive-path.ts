@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import type { SlotArea } from './arena.js';
-import type { PortEvents } from './port.js';
+import type { PortEvents } from './events.js';
 import { ReceiveBatch, Receiver } from './receive.js';
 import { newRingCounters } from './statistics.js';
 import type { ReceiveStatistics } from './statistics.js';

@@ -4,7 +4,7 @@ import type { Arena, SlotArea } from './arena.js';
 import type { Frame } from './frame.js';
 import { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
-import type { PortEvents } from './port.js';
+import type { PortEvents } from './events.js';
 import { ringBroken } from './receive-path.js';
 import { SoftwareOffload } from './software-offload.js';
 import { Reservations } from './reservations.js';

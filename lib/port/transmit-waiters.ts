@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import type { Loans } from './loans.js';
-import type { PortEvents } from './port.js';
+import type { PortEvents } from './events.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import { VhostError } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';

@@ -6,7 +6,7 @@ import { GuestMemory } from '#lib/memory/guest-memory';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { frameCopies } from '#lib/port/frame-copies';
 import type { Frame } from '#lib/port/frame';
-import type { PortEvents } from '#lib/port/port';
+import type { PortEvents } from '#lib/port/events';
 import { ReceivePath } from '#lib/port/receive-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import { splitLayout } from '#lib/ring/split-layout';

@@ -9,7 +9,7 @@ import { completeChecksum } from '#lib/offload/checksum';
 import { segment } from '#lib/offload/segment';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
-import type { PortEvents } from '#lib/port/port';
+import type { PortEvents } from '#lib/port/events';
 import type { TransmitLimits } from '#lib/port/transmit';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';

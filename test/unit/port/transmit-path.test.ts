@@ -5,7 +5,7 @@ import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { Arena, HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
-import type { PortEvents } from '#lib/port/port';
+import type { PortEvents } from '#lib/port/events';
 import { Reservation } from '#lib/port/reservations';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';

@@ -92,6 +92,7 @@ export class VhostNet {
     this.#ioctl('VHOST_RESET_OWNER', {}, (vhost) => {
       native.vhostResetOwner(vhost);
     });
+    this.#worker?.retire();
     this.#worker = undefined;
   }
 

@@ -34,6 +34,7 @@ export class WorkerThread {
   readonly kind: 'task' | 'kthread';
 
   readonly #vhost: NativeDescriptor;
+  #retired = false;
 
   /** @internal See {@link describeWorker}. */
   constructor({ tid, name, kind }: Identity, vhost: NativeDescriptor) {
@@ -43,7 +44,12 @@ export class WorkerThread {
     this.#vhost = vhost;
   }
 
-  /** Whether it still exists. */
+  /** @internal The descriptor has no owner any more, and perhaps gets another worker. */
+  retire(): void {
+    this.#retired = true;
+  }
+
+  /** Whether it still serves its descriptor. */
   get alive(): boolean {
     return this.#read('comm')?.trim() === this.name;
   }
@@ -119,12 +125,16 @@ export class WorkerThread {
   }
 
   #open(): NativeDescriptor {
-    if (this.#vhost.fd !== -1 && this.alive) return this.#vhost;
+    if (this.alive) return this.#vhost;
     throw new VhostError('ERR_VHOST_CLOSED', 'the worker is gone');
   }
 
-  /** A file of its in proc(5); undefined once it is gone. */
+  /**
+   * A file of its in proc(5); undefined once it is gone. The kernel has stopped it when its descriptor
+   * is closed, and may take its time to clear away what is left of the thread.
+   */
   #read(file: string): string | undefined {
+    if (this.#retired || this.#vhost.fd === -1) return undefined;
     try {
       return fs.readFileSync(`${folderOf(this)}/${file}`, 'utf8');
     } catch {

@@ -12,8 +12,14 @@ export function kernelTables(traces: readonly IoctlTrace[]): string {
   const kernels = [...traces].sort((a, b) =>
     a.release.localeCompare(b.release, 'en', { numeric: true }),
   );
-  const parts = [features(kernels), requests(kernels), refusals(kernels)];
+  const parts = [files(kernels), features(kernels), requests(kernels), refusals(kernels)];
   return [INTRODUCTION, ...parts].join('\n');
+}
+
+/** Those whose tests made an ioctl, by the names that --only takes. */
+function files(kernels: readonly IoctlTrace[]): string {
+  const names = kernels.flatMap(({ ioctls }) => ioctls.map(({ test }) => test.split(':')[0] ?? ''));
+  return `Test files of this run: ${[...new Set(names)].sort().join(', ')}.\n`;
 }
 
 const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;

@@ -163,22 +163,21 @@ export class TransmitPath {
     while (done < count && (this.#queue.free > 0 || this.#makeRoom())) {
       const most = Math.min(count - done, this.#queue.free, BATCH);
       this.#writeBatch(most, length, done, write);
-      done += most;
+      done += this.#transmitter.written;
     }
     return done;
   }
 
   /** What was written counts, also when the next one throws. */
   #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
-    const before = this.#queue.nextAvail;
     const longest = this.#longestShort;
     this.#longestShort = -1;
     try {
       this.#transmitter.putWritten(count, length, first, write);
     } finally {
       if (!this.#closed) this.#longestShort = longest;
-      const frames = (this.#queue.nextAvail - before) & 0xffff;
-      if (frames > 0 && !this.#closed) this.#offeredMany(frames, length);
+      const { written } = this.#transmitter;
+      if (written > 0 && !this.#closed) this.#offeredMany(written, length);
     }
     if (this.#closed) throw closed();
   }

@@ -62,8 +62,11 @@ export class Transmitter {
   /** Per slot, whether its header may be something else than zeros. */
   readonly #marked: Uint8Array;
   #markedCount = 0;
+  /** Frames that the last {@link putWritten} offered. */
+  written = 0;
   /** Frames are being written in place, by a function of the caller's. */
   #writing = false;
+  #restarts = 0;
   /** The header in hand: one for all frames. */
   readonly #header: NetHeader = { ...PLAIN_HEADER };
   readonly #received: NetHeader = { ...PLAIN_HEADER };
@@ -85,6 +88,7 @@ export class Transmitter {
    * @param reserved  Per slot, who has it when it is still the caller's.
    */
   restart(reserved: readonly unknown[]): void {
+    this.#restarts++;
     this.#queue.reset();
     this.#describe();
     this.loans.returnAll();
@@ -217,12 +221,15 @@ export class Transmitter {
   }
 
   /**
-   * Offers frames that `write` writes in place: as many as were written when it throws.
+   * Offers frames that `write` writes in place: as many as were written when it throws, none when the
+   * ring began anew meanwhile, for then they lie in other slots than those that are next. How many is
+   * in {@link written}.
    *
    * @param count  How many; no more than slots are free.
    * @param first  The number of the first.
    */
   putWritten(count: number, length: number, first: number, write: WriteFrame): void {
+    const restarts = this.#restarts;
     let written = 0;
     this.#writing = true;
     try {
@@ -233,11 +240,12 @@ export class Transmitter {
       }
     } finally {
       this.#writing = false;
-      this.#offerWritten(written, HEADER_SIZE + length);
+      this.#offerWritten(this.#restarts === restarts ? written : 0, HEADER_SIZE + length);
     }
   }
 
   #offerWritten(count: number, byteLength: number): void {
+    this.written = count;
     for (let i = 0; i < count; i++) {
       const slot = this.#queue.offerNext(byteLength);
       if (this.#markedCount > 0) this.#clean(slot);

@@ -280,6 +280,20 @@ describe('TransmitPath', () => {
       assert.equal(complete().length, 20);
     });
 
+    it('writes frames again when the ring begins anew while they are being written', () => {
+      const seen: number[] = [];
+      const written = path.sendInPlace(3, 20, (bytes, index) => {
+        seen.push(index);
+        write(bytes, index);
+        if (seen.length === 2) path.recover(0, true);
+      });
+      assert.equal(written, 3);
+      assert.deepEqual(seen, [0, 1, 2, 0, 1, 2]);
+      path.flush();
+      for (const fill of [1, 2, 3]) assert.deepEqual(complete(), new Uint8Array(20).fill(fill));
+      assert.equal(path.statistics().frames, 3);
+    });
+
     it('ends when the port is closed while a frame is being written', () => {
       const seen: number[] = [];
       const closing = (_: Uint8Array, index: number) => {

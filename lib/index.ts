@@ -43,8 +43,9 @@ export type { WorkerScheduling, WorkerThread } from './sys/worker-thread.js';
 
 export { GuestMemory } from './memory/guest-memory.js';
 export type { MemoryRegion, Pin, Translation } from './memory/guest-memory.js';
+export { AvailSide } from './ring/avail-side.js';
 export { DriverQueue } from './ring/driver-queue.js';
-export type { DriverQueueOptions } from './ring/driver-queue.js';
+export type { DriverQueueOptions } from './ring/avail-side.js';
 export type { IndirectArea, Segment } from './ring/descriptor-table.js';
 export { splitLayout } from './ring/split-layout.js';
 export type { SplitLayout } from './ring/split-layout.js';

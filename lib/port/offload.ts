@@ -1,4 +1,4 @@
-import type { TransmitLimits } from './transmit.js';
+import type { TransmitLimits } from './frame-limits.js';
 import {
   VIRTIO_NET_F_CSUM,
   VIRTIO_NET_F_GUEST_CSUM,

@@ -1,6 +1,8 @@
 import type { EventEmitter } from 'node:events';
 
 import type { Arena, SlotArea } from './arena.js';
+import { MIN_FRAME } from './frame-limits.js';
+import type { TransmitLimits } from './frame-limits.js';
 import type { Frame } from './frame.js';
 import { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
@@ -11,8 +13,8 @@ import { Reservations } from './reservations.js';
 import type { Reservation } from './reservations.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
-import { MIN_FRAME, Transmitter } from './transmit.js';
-import type { TransmitLimits, WriteFrame } from './transmit.js';
+import { Transmitter } from './transmit.js';
+import type { WriteFrame } from './transmit.js';
 import { TransmitWaiters, lost } from './transmit-waiters.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault, RingProgress } from '../dataplane/repair.js';
@@ -22,6 +24,9 @@ import type { NetHeader } from '../ring/net-header.js';
 
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 const BATCH = 32;
+
+/** Frames of one call of `sendInPlace`: they are counted in 31 bits. */
+const MAX_COUNT = 0x7fffffff;
 
 /** What a transmit path works with. */
 export interface TransmitPathOptions {
@@ -105,13 +110,26 @@ export class TransmitPath {
     // What is usual first, with as little as can be: everything else is sorted out below.
     if (header === undefined && bytes instanceof Uint8Array) {
       const { length } = bytes;
-      const isShort = length >= MIN_FRAME && length <= this.#longestShort;
-      if (isShort && this.#transmitter.putShort(bytes, length)) {
-        this.#offered(length);
+      if (this.#transmitter.putInRun(bytes, length)) {
+        this.#unpublishedBytes += length;
         return true;
       }
+      if (length >= MIN_FRAME && length <= this.#longestShort)
+        return this.#sendShort(bytes, length);
     }
     return this.#sendAny(bytes, header);
+  }
+
+  #sendShort(bytes: Uint8Array, length: number): boolean {
+    const { unpublished } = this.#queue;
+    // The last of a batch goes the usual way, which publishes it.
+    if (unpublished === 0 && this.#transmitter.openRun(length, BATCH - 1)) {
+      this.#flushSoon();
+      return this.send(bytes, undefined);
+    }
+    if (!this.#transmitter.putShort(bytes, length)) return this.#sendAny(bytes, undefined);
+    this.#offered(length);
+    return true;
   }
 
   #sendAny(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
@@ -172,20 +190,15 @@ export class TransmitPath {
   #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
     const longest = this.#longestShort;
     this.#longestShort = -1;
+    this.#queue.closeRun();
     try {
       this.#transmitter.putWritten(count, length, first, write);
     } finally {
       if (!this.#closed) this.#longestShort = longest;
       const { written } = this.#transmitter;
-      if (written > 0 && !this.#closed) this.#offeredMany(written, length);
+      if (written > 0 && !this.#closed) this.#offered(written * length);
     }
     if (this.#closed) throw closed();
-  }
-
-  #offeredMany(frames: number, length: number): void {
-    this.#unpublishedBytes += frames * length;
-    if (this.#queue.unpublished >= BATCH) this.flush();
-    else this.#flushSoon();
   }
 
   reserve(length: number): Reservation | undefined {
@@ -283,6 +296,7 @@ export class TransmitPath {
   close(): void {
     this.#closed = true;
     this.#longestShort = -1;
+    this.#queue.closeRun();
     this.#waiters.close(closed());
   }
 
@@ -356,9 +370,8 @@ export class TransmitPath {
 
   #offered(byteLength: number): void {
     this.#unpublishedBytes += byteLength;
-    const { unpublished } = this.#queue;
-    if (unpublished >= BATCH) this.flush();
-    else if (unpublished === 1) this.#flushSoon(); // the first of them; it is on its way for the rest
+    if (this.#queue.unpublished >= BATCH) this.flush();
+    else this.#flushSoon();
   }
 
   #flushSoon(): void {
@@ -369,8 +382,8 @@ export class TransmitPath {
 }
 
 function checkInPlace(count: number, write: WriteFrame): void {
-  if (!Number.isInteger(count) || count < 0) {
-    throw misuse.range('count', 'an integer from 0 on', count);
+  if (!Number.isInteger(count) || count < 0 || count > MAX_COUNT) {
+    throw misuse.range('count', `an integer in 0..${String(MAX_COUNT)}`, count);
   }
   if (typeof write !== 'function') throw misuse.type('write', 'a function', write);
 }

@@ -1,5 +1,7 @@
 import { HEADER_AT, HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
+import { FrameLimits } from './frame-limits.js';
+import type { TransmitLimits } from './frame-limits.js';
 import type { Frame } from './frame.js';
 import type { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
@@ -7,20 +9,8 @@ import { VhostError, misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
-import {
-  PLAIN_HEADER,
-  clearHeader,
-  copyHeader,
-  gsoBit,
-  headerFault,
-  readHeader,
-  writeHeader,
-} from '../ring/net-header.js';
+import { PLAIN_HEADER, clearHeader, readHeader, writeHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
-import { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_NONE } from '../uapi/virtio-net.js';
-
-/** The shortest frame: an Ethernet header. */
-export const MIN_FRAME = 14;
 
 /**
  * Writes one frame of `sendInPlace`.
@@ -34,17 +24,10 @@ export type WriteFrame = (bytes: Uint8Array, index: number) => void;
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the view as `this`
 const { set } = Uint8Array.prototype;
 
-const NOTHING = new Uint8Array(0);
+/** Here, where it is a constant for the compiler. */
+const HEADER_BYTES = HEADER_SIZE;
 
-/** What a transmit ring may be given. */
-export interface TransmitLimits {
-  /** Bytes of the longest frame. */
-  readonly longest: number;
-  /** Whether the device fills in checksums. */
-  readonly checksums: boolean;
-  /** Bit set of the GSO types that it segments. */
-  readonly gsoTypes: number;
-}
+const NOTHING = new Uint8Array(0);
 
 /**
  * Fills the slots of a transmit ring, and takes them back. When to let the device see them and whom
@@ -55,7 +38,7 @@ export class Transmitter {
   readonly loans: Loans;
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
-  readonly #limits: TransmitLimits;
+  readonly #limits: FrameLimits;
   readonly #payloads: readonly Uint8Array[];
   /** Per slot, the view that was made last: frames of one length need no other. */
   readonly #views: Uint8Array[];
@@ -67,15 +50,13 @@ export class Transmitter {
   /** Frames are being written in place, by a function of the caller's. */
   #writing = false;
   #restarts = 0;
-  /** The header in hand: one for all frames. */
-  readonly #header: NetHeader = { ...PLAIN_HEADER };
   readonly #received: NetHeader = { ...PLAIN_HEADER };
 
   constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits, loans: Loans) {
     this.loans = loans;
     this.#queue = queue;
     this.#slots = slots;
-    this.#limits = limits;
+    this.#limits = new FrameLimits(limits);
     this.#payloads = slots.payloads;
     this.#views = [...slots.payloads];
     this.#marked = new Uint8Array(slots.count);
@@ -173,25 +154,12 @@ export class Transmitter {
    */
   accept(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
     if (this.#writing) throw new VhostError('ERR_VHOST_STATE', 'a frame is being written in place');
-    const { longest, gsoTypes, checksums } = this.#limits;
-    if (!(length >= MIN_FRAME && length <= longest)) {
-      const range = `${String(MIN_FRAME)} to ${String(longest)} bytes long`;
-      throw misuse.range('frame', range, length);
-    }
-    if (header === undefined) return undefined;
-    copyHeader(this.#header, header);
-    const fault = headerFault(this.#header, length, gsoTypes, checksums);
-    if (fault === undefined) return this.#header;
-    throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+    return this.#limits.check(length, header);
   }
 
   /** Whether the device finishes what a received header says is unfinished. */
   accepts(header: Readonly<NetHeader>): boolean {
-    const { gsoTypes, checksums } = this.#limits;
-    if (header.gsoType === VIRTIO_NET_HDR_GSO_NONE) {
-      return checksums || (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0;
-    }
-    return (gsoTypes & gsoBit(header.gsoType)) !== 0;
+    return this.#limits.accept(header);
   }
 
   /**
@@ -209,6 +177,24 @@ export class Transmitter {
       throw misuse.range('frame', `finished in at most ${String(size)} slots`, slots);
     }
     return slots <= this.#queue.free || (this.reclaim() > 0 && slots <= this.#queue.free);
+  }
+
+  /** Begins a run of frames of one length, if every slot is ready for it: {@link putInRun}. */
+  openRun(length: number, most: number): boolean {
+    return this.#markedCount === 0 && this.#queue.openRun(HEADER_BYTES + length, most);
+  }
+
+  /**
+   * Copies a complete frame to the next slot of a run. Nothing is left to be written or looked at but
+   * the frame itself. False: there is no run for that length, or it is at its end.
+   */
+  putInRun(bytes: Uint8Array, length: number): boolean {
+    const queue = this.#queue;
+    if (HEADER_BYTES + length !== queue.runLength) return false;
+    const slot = queue.offerInRun();
+    if (slot < 0) return false;
+    set.call(this.#payloads[slot] ?? NOTHING, bytes);
+    return true;
   }
 
   /** Copies a complete frame that fits one slot, and offers it. False: no slot is free. */
@@ -230,22 +216,38 @@ export class Transmitter {
    */
   putWritten(count: number, length: number, first: number, write: WriteFrame): void {
     const restarts = this.#restarts;
-    let written = 0;
+    const isRun = this.openRun(length, count);
+    this.#queue.closeRun(); // nothing else is to be sent before these
+    const views = this.#views;
+    const mask = this.#queue.size - 1;
+    const next = this.#queue.nextAvail;
+    const end = (first + count) | 0;
+    let index = first | 0;
     this.#writing = true;
     try {
-      for (; written < count; written++) {
-        const bytes = this.view(this.#queue.freeAt(written), length);
-        if (bytes.length !== length) return; // the port was closed by the one before
-        write(bytes, first + written);
+      for (
+        const shift = (next - first) | 0, wanted = length | 0;
+        index < end;
+        index = (index + 1) | 0
+      ) {
+        const slot = isRun ? (shift + index) & mask : this.#queue.freeAt(index - first);
+        let bytes = views[slot] ?? NOTHING;
+        if (bytes.length !== wanted) {
+          bytes = this.view(slot, wanted);
+          if (bytes.length !== wanted) return; // the port was closed by the one before
+        }
+        write(bytes, index);
       }
     } finally {
+      const written = index - first;
       this.#writing = false;
-      this.#offerWritten(this.#restarts === restarts ? written : 0, HEADER_SIZE + length);
+      this.written = this.#restarts === restarts ? written : 0;
+      if (isRun) this.#queue.offerRun(this.written);
+      else this.#offerWritten(this.written, HEADER_BYTES + length);
     }
   }
 
   #offerWritten(count: number, byteLength: number): void {
-    this.written = count;
     for (let i = 0; i < count; i++) {
       const slot = this.#queue.offerNext(byteLength);
       if (this.#markedCount > 0) this.#clean(slot);

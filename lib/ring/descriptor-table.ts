@@ -27,6 +27,7 @@ export interface IndirectArea {
 const WORDS32 = DESCRIPTOR_BYTES / 4;
 const WORDS16 = DESCRIPTOR_BYTES / 2;
 const LENGTH_32 = 2;
+const LENGTH_16 = 4;
 const FLAGS_16 = 6;
 const NEXT_16 = 7;
 
@@ -38,6 +39,7 @@ const NONE = -1;
  * write. Kept here besides: what lies in shared memory is not to be trusted.
  */
 export class DescriptorTable {
+  readonly #size: number;
   readonly #words16: Uint16Array;
   readonly #words32: Uint32Array;
   readonly #indirect: IndirectArea | undefined;
@@ -47,6 +49,9 @@ export class DescriptorTable {
   readonly #next: Int32Array;
   /** Bytes that the device may write to the chain with this head. */
   readonly #writable: Uint32Array;
+  /** Descriptors that got one length, one place after the other, and which length. */
+  #alike = 0;
+  #length = 0;
 
   constructor(
     words16: Uint16Array,
@@ -54,6 +59,7 @@ export class DescriptorTable {
     size: number,
     indirect: IndirectArea | undefined,
   ) {
+    this.#size = size;
     this.#words16 = words16;
     this.#words32 = words32;
     this.#indirect = indirect;
@@ -68,9 +74,31 @@ export class DescriptorTable {
   reset(): void {
     this.#next.fill(NONE);
     this.#writable.fill(0);
+    this.#alike = 0;
+  }
+
+  /** The length of every descriptor, where {@link setNextLength} gave all of them the same; else -1. */
+  get uniformLength(): number {
+    return this.#alike === this.#size ? this.#length : -1;
+  }
+
+  /** Changes the length of the descriptor in the place behind the one that was set last. */
+  setNextLength(id: number, length: number): void {
+    if (length !== this.#length) {
+      this.#length = length;
+      this.#alike = 0;
+    } else if (this.#alike === this.#size) return; // it has that length
+    this.#alike++;
+    this.#words16[id * WORDS16 + LENGTH_16] = length;
+  }
+
+  /** The next to be set is not in the place behind the last, or has another descriptor there. */
+  breakOff(): void {
+    if (this.#alike < this.#size) this.#alike = 0;
   }
 
   set(id: number, address: number, length: number, flags: number): void {
+    this.#alike = 0;
     const at = id * WORDS32;
     this.#words32[at] = address >>> 0;
     this.#words32[at + 1] = (address / 2 ** 32) >>> 0;
@@ -80,6 +108,7 @@ export class DescriptorTable {
   }
 
   setLength(id: number, length: number): void {
+    this.#alike = 0;
     this.#words32[id * WORDS32 + LENGTH_32] = length;
     if (this.#writable[id] !== 0) this.#writable[id] = length;
   }
@@ -105,14 +134,21 @@ export class DescriptorTable {
     this.#writable[ids[0] ?? 0] = writableBytes(segments);
   }
 
-  /** The most segments of an indirect table. */
-  get maxIndirect(): number {
+  /** @throws {RangeError} More segments than an indirect table has room for. */
+  checkIndirect(segments: readonly Segment[]): void {
+    checkSegments(segments);
+    const most = this.#maxIndirect;
+    if (segments.length <= most) return;
+    throw misuse.range('segments', `at most ${String(most)} segments`, segments.length);
+  }
+
+  get #maxIndirect(): number {
     return this.#indirect?.maxSegments ?? 0;
   }
 
   /** Writes the indirect table of `head`, and makes the descriptor name it. */
   writeIndirect(head: number, segments: readonly Segment[]): void {
-    const most = this.maxIndirect;
+    const most = this.#maxIndirect;
     segments.forEach((segment, i) => {
       this.#writeEntry(head * most + i, i, segment, i + 1 < segments.length);
     });

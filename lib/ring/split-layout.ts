@@ -73,3 +73,9 @@ export function checkQueueSize(size: number, option = 'queueSize'): void {
   if (!fits || (size & (size - 1)) !== 0)
     throw misuse.range(option, 'a power of 2 in 1..32768', size);
 }
+
+/** @throws {RangeError} Not an index of a ring: they run free over 16 bits. */
+export function checkIndex(base: number): void {
+  if (Number.isInteger(base) && base >= 0 && base <= 0xffff) return;
+  throw misuse.range('base', 'an integer in 0..65535', base);
+}

@@ -55,6 +55,11 @@ export class SoftDevice {
     this.#memory = options.memory;
   }
 
+  /** Lets go of the queue, which begins anew. */
+  reset(): void {
+    this.#nextAvail = this.#nextUsed = this.#signalled = 0;
+  }
+
   /** Chains that the driver published and the device has not taken. */
   get waiting(): number {
     const idx = loadAcquire(this.#words, (this.layout.avail >> 1) + 1);

@@ -10,7 +10,7 @@ import { segment } from '#lib/offload/segment';
 import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/events';
-import type { TransmitLimits } from '#lib/port/transmit';
+import type { TransmitLimits } from '#lib/port/frame-limits';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import { writeHeader } from '#lib/ring/net-header';

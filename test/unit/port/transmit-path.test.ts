@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 
+import fc from 'fast-check';
+
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { Arena, HEADER_SIZE, SlotArea } from '#lib/port/arena';
@@ -224,6 +226,121 @@ describe('TransmitPath', () => {
       const zeros = new Array<number>(HEADER_SIZE).fill(0);
       const first = round % 2 === 0 ? [0, 0, 20, ...zeros.slice(3)] : zeros;
       assert.deepEqual(headers, [first, zeros, zeros]);
+    }
+  });
+
+  /** Every frame carries its number, and is filled with what tells its kind. */
+  class Sender {
+    readonly sent: Uint8Array[] = [];
+    taken = 0;
+    /** Of frames that were sent with a header. */
+    readonly headerLengths: Record<number, number> = {};
+    readonly #reserved: Reservation[] = [];
+
+    step(kind: number, much: number): void {
+      const length = much === 0 ? 21 : 20;
+      if (kind < 8) this.sendSome(1 + (much % 5), length);
+      else if (kind < 12) this.writeSome(1 + (much % 5), length);
+      else if (kind === 12) this.reserve(length);
+      else if (kind < 15) this.commit();
+      else if (kind < 17) path.flush();
+      else if (kind === 17) this.sendLong();
+      else if (kind === 18) this.sendWithHeader();
+      else this.complete(much);
+    }
+
+    next(length: number): Uint8Array {
+      const number = this.sent.length;
+      return Uint8Array.from({ length }, (_, i) => (i === 0 ? number & 255 : number >> 8));
+    }
+
+    sendSome(count: number, length: number): void {
+      for (let i = 0; i < count; i++) {
+        const frame = this.next(length);
+        if (path.send(frame, undefined)) this.sent.push(frame);
+      }
+    }
+
+    writeSome(count: number, length: number): void {
+      path.sendInPlace(count, length, (bytes) => {
+        const frame = this.next(length);
+        bytes.set(frame);
+        this.sent.push(frame);
+      });
+    }
+
+    reserve(length: number): void {
+      const reservation = path.reserve(length);
+      if (reservation) this.#reserved.push(reservation);
+    }
+
+    commit(): void {
+      const reservation = this.#reserved.shift();
+      if (!reservation) return;
+      const frame = this.next(reservation.bytes.length);
+      reservation.bytes.set(frame);
+      path.commit(reservation, undefined);
+      this.sent.push(frame);
+    }
+
+    sendWithHeader(): void {
+      const header = { flags: 0, gsoType: 0, hdrLen: 20, gsoSize: 0, csumStart: 0, csumOffset: 0 };
+      const frame = this.next(20);
+      if (!path.send(frame, header)) return;
+      this.headerLengths[this.sent.length] = header.hdrLen;
+      this.sent.push(frame);
+    }
+
+    end(): void {
+      for (const reservation of this.#reserved) path.cancel(reservation);
+      path.flush();
+      this.complete(1);
+    }
+
+    sendLong(): void {
+      const frame = this.next(slots.capacity + 5);
+      if (path.send(frame, undefined)) this.sent.push(frame);
+    }
+
+    /** The device takes what it has seen, sometimes in another order. */
+    complete(much: number): void {
+      const chains = [];
+      for (let chain = device.pop(); chain; chain = device.pop()) chains.push(chain);
+      for (const chain of chains) {
+        const header = new Uint8Array(HEADER_SIZE);
+        header[2] = this.headerLengths[this.taken] ?? 0;
+        const expected = [...header, ...(this.sent[this.taken++] ?? [])];
+        assert.deepEqual([...device.read(chain)], expected);
+      }
+      if (much % 8 === 0) chains.reverse();
+      for (const chain of chains) device.push(chain.head, 0);
+      device.publish();
+    }
+  }
+
+  it('sends every frame once, whole and in its turn, however it is written', () => {
+    const steps = fc.array(fc.tuple(fc.nat(23), fc.nat(31)), { minLength: 1, maxLength: 200 });
+    fc.assert(
+      fc.property(steps, (all) => {
+        const sender = new Sender();
+
+        path.recover(0, true);
+        device.reset();
+        for (const [kind, much] of all) sender.step(kind, much);
+        sender.end();
+        assert.equal(sender.taken, sender.sent.length);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('lets the worker have a frame at the end of the turn, also after many of one length', async () => {
+    for (let i = 0; i < 3 * SIZE; i++) {
+      path.send(FRAME, undefined);
+      assert.equal(device.pop(), undefined);
+      await Promise.resolve();
+      assert.deepEqual(complete(), FRAME);
+      path.reclaim();
     }
   });
 

@@ -257,6 +257,95 @@ describe('DriverQueue, the short way', () => {
     }
   });
 
+  /** Offers one, which is used and free again. */
+  function turn({ queue, device }: Rig, length: number): void {
+    assert.ok(queue.offerNext(length) >= 0);
+    queue.publish();
+    device.completeAll();
+    queue.poll();
+    queue.releaseUsed();
+  }
+
+  it('offers in a run only when every descriptor has that length and its own place', () => {
+    const parts = rig(4);
+    const { queue, device } = parts;
+    for (let i = 0; i < 4; i++) {
+      assert.equal(queue.openRun(10, 4), false);
+      turn(parts, 10);
+    }
+    assert.equal(queue.openRun(11, 4), false);
+    assert.equal(queue.openRun(10, 2), true);
+    assert.deepEqual([queue.offerInRun(), queue.offerInRun(), queue.offerInRun()], [0, 1, -1]);
+    queue.publish();
+    assert.equal(queue.runLength, -1, 'what is published ends a run');
+    device.completeAll();
+    queue.poll();
+    queue.releaseUsed();
+    turn(parts, 11);
+    assert.equal(queue.openRun(10, 4), false, 'one of them has another length');
+  });
+
+  it('brings descriptors back to their own places, so that there is a run again', () => {
+    const parts = rig(8);
+    const { queue, device } = parts;
+    for (let i = 0; i < 8; i++) queue.offerNext(10);
+    queue.publish();
+    for (const head of [3, 7, 0, 1, 6, 2, 5, 4]) device.push(head, 0);
+    while (device.pop());
+    device.publish();
+    queue.poll();
+    queue.releaseUsed();
+    assert.notEqual(queue.freeAt(0), 0);
+    for (let i = 0; i < 8; i++) turn(parts, 10);
+    assert.equal(queue.openRun(10, 8), true);
+  });
+
+  const endings: readonly (readonly [what: string, end: (queue: DriverQueue) => unknown])[] = [
+    ['acquire()', (queue) => queue.acquire()],
+    ['claim()', (queue) => queue.claim(3)],
+    ['offerNext()', (queue) => queue.offerNext(10)],
+    ['offerRun()', (queue) => queue.offerRun(1)],
+    ['publish()', (queue) => queue.publish()],
+    ['closeRun()', (queue) => queue.closeRun()],
+    ['reset()', (queue) => queue.reset()],
+  ];
+  for (const [what, end] of endings) {
+    it(`ends a run at ${what}`, () => {
+      const parts = rig(4);
+      for (let i = 0; i < 4; i++) turn(parts, 10);
+      assert.equal(parts.queue.openRun(10, 4), true);
+      end(parts.queue);
+      assert.equal(parts.queue.runLength, -1);
+    });
+  }
+
+  it('ends a run at offer()', () => {
+    const parts = rig(4);
+    for (let i = 0; i < 4; i++) turn(parts, 10);
+    const id = parts.queue.acquire();
+    assert.equal(parts.queue.openRun(10, 4), true);
+    parts.queue.offer(id);
+    assert.equal(parts.queue.runLength, -1);
+  });
+
+  for (const how of ['offer()', 'offerTaken()']) {
+    it(`takes no queue for one of equal lengths in which ${how} was called between`, () => {
+      const parts = rig(4);
+      const { queue, device } = parts;
+      const id = queue.acquire();
+      queue.setLength(id, 11);
+      for (let i = 0; i < 3; i++) queue.offerNext(10);
+      if (how === 'offer()') queue.offer(id);
+      else queue.offerTaken();
+      queue.publish();
+      device.completeAll();
+      queue.poll();
+      queue.releaseUsed();
+      turn(parts, 10);
+      assert.equal(queue.openRun(10, 4), false);
+    });
+  }
+
   it('offers nothing when no descriptor is free', () => {
     const { queue } = rig(2);
     assert.ok(queue.acquire() >= 0);
@@ -334,17 +423,83 @@ describe('DriverQueue, the short way', () => {
   class Model {
     readonly parts = rig(8);
     readonly taken = new Set<number>();
-    readonly flying: number[] = [];
+    flying: number[] = [];
+    /** The length with which each was offered. */
+    readonly lengths = new Array<number>(8).fill(0);
+    runs = 0;
+
+    constructor() {
+      for (let id = 0; id < 8; id++) this.parts.queue.setDescriptor(id, id * SLOT, 0, 0);
+    }
 
     step(kind: number, which: number): void {
       const { queue, device } = this.parts;
       const mine = [...this.taken][which % this.taken.size];
       if (kind === 0) this.add(queue.acquire());
-      else if (kind === 1) this.fly(queue.offerNext(4));
-      else if (kind === 2 && mine !== undefined) this.offer(mine);
+      else if (kind === 1) this.fly(queue.offerNext(4 + (which & 1)), 4 + (which & 1));
+      else if (kind === 2 && mine !== undefined) this.offer(mine, 4 + (which % 3));
       else if (kind === 3 && mine !== undefined) this.drop(mine, () => queue.cancel(mine));
       else if (kind === 4) this.complete(which);
       else if (kind === 5 && device.waiting === 0) this.complete(which);
+      else if (kind === 6) this.offerAlike(which);
+      else if (kind === 7) this.run(which);
+      else if (kind === 8) this.offerAll(which);
+      else if (kind === 9) this.goOn();
+      else if (kind === 10) this.claim(which % 8);
+      else if (kind === 11 && queue.free === 0) this.offerTaken();
+      else if (kind === 12 && which === 0) this.reset();
+    }
+
+    /** Also a long time after a run was begun, whatever was done since. */
+    goOn(): void {
+      const { queue } = this.parts;
+      if (queue.runLength >= 0) this.fly(queue.offerInRun(), queue.runLength);
+    }
+
+    claim(id: number): void {
+      if (this.taken.has(id) || this.flying.includes(id)) return;
+      this.parts.queue.claim(id);
+      this.taken.add(id);
+    }
+
+    offerTaken(): void {
+      this.parts.queue.offerTaken();
+      this.taken.clear();
+      this.flying = this.parts.queue.outstanding();
+    }
+
+    reset(): void {
+      this.parts.queue.reset();
+      this.parts.device.reset();
+      this.taken.clear();
+      this.flying = [];
+      this.lengths.fill(0);
+      for (let id = 0; id < 8; id++) this.parts.queue.setDescriptor(id, id * SLOT, 0, 0);
+    }
+
+    /** Frames of one length while the device completes in order: what makes a run possible. */
+    offerAlike(count: number): void {
+      for (const id of this.taken) this.drop(id, () => this.parts.queue.cancel(id));
+      for (let i = 0; i < count; i++) {
+        this.run(2);
+        this.fly(this.parts.queue.offerNext(4), 4);
+        if (this.flying.length > 0) this.complete(0);
+      }
+    }
+
+    run(count: number): void {
+      const { queue } = this.parts;
+      if (!queue.openRun(4, 8)) return;
+      this.runs++;
+      for (let i = 0; i < count % 4; i++) this.fly(queue.offerInRun(), 4);
+    }
+
+    offerAll(most: number): void {
+      const { queue } = this.parts;
+      if (!queue.openRun(4, most)) return;
+      const ids = Array.from({ length: Math.min(most, queue.free) }, (_, i) => queue.freeAt(i));
+      queue.offerRun(ids.length);
+      for (const id of ids) this.fly(id, 4);
     }
 
     add(id: number): void {
@@ -356,13 +511,18 @@ describe('DriverQueue, the short way', () => {
       this.taken.add(id);
     }
 
-    fly(id: number): void {
+    fly(id: number, length: number): void {
       if (id < 0) return;
+      this.lengths[id] = length;
       assert.ok(!this.taken.has(id) && !this.flying.includes(id));
       this.flying.push(id);
     }
 
-    offer(id: number): void {
+    offer(id: number, length: number): void {
+      if (length > 5) {
+        this.lengths[id] = length;
+        this.parts.queue.setLength(id, length);
+      }
       this.drop(id, () => {
         this.parts.queue.offer(id);
       });
@@ -379,7 +539,10 @@ describe('DriverQueue, the short way', () => {
       const { queue, device } = this.parts;
       queue.publish();
       const seen: number[] = [];
-      for (let chain = device.pop(); chain; chain = device.pop()) seen.push(chain.head);
+      for (let chain = device.pop(); chain; chain = device.pop()) {
+        seen.push(chain.head);
+        assert.equal(chain.segments[0]?.length, this.lengths[chain.head]);
+      }
       assert.deepEqual(seen, this.flying.slice(this.flying.length - seen.length));
       const head = this.flying.splice(which % Math.max(1, this.flying.length), 1)[0];
       if (head === undefined) return;
@@ -396,7 +559,8 @@ describe('DriverQueue, the short way', () => {
   }
 
   it('gives no descriptor to two, and loses none, whatever the order of all that can be done', () => {
-    const steps = fc.array(fc.tuple(fc.nat(5), fc.nat(31)), { maxLength: 120 });
+    const steps = fc.array(fc.tuple(fc.nat(12), fc.nat(31)), { maxLength: 120 });
+    let runs = 0;
     fc.assert(
       fc.property(steps, (all) => {
         const model = new Model();
@@ -406,9 +570,11 @@ describe('DriverQueue, the short way', () => {
           assert.equal(queue.free, 8 - model.taken.size - model.flying.length);
           assert.deepEqual(new Set(queue.outstanding()), new Set(model.flying));
         }
+        runs += model.runs;
       }),
       { numRuns: 1000 },
     );
+    assert.ok(runs > 1000, `only ${String(runs)} runs`);
   });
 });
 

@@ -32,7 +32,8 @@ const ZONES = {
   vmm: [...EVERYONE, 'dataplane', 'sys', 'memory', 'ring/device-queue.js'],
   // Looks at everything that a port would use, by using it.
   capabilities: [...EVERYONE, 'sys'],
-  // A command is a user of the package like any other.
+  // A command is a user of the package like any other, and so is what one of them is made of.
+  trace: ['index.js'],
   cli: ['index.js'],
 };
 

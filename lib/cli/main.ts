@@ -4,7 +4,10 @@
 const USAGE = `usage: vhost-net COMMAND
 
   doctor [--json]   what vhost-net can do on this machine; for each lack the reason, and what mends it.
-                    Exit status 0 when ports can be opened here, else 1`;
+                    Exit status 0 when ports can be opened here, else 1
+  trace [--json] [--timeout SECONDS]
+                    follows one frame through the ten steps of README's picture, each step observed in the
+                    kernel's own tracing and in the rings. Needs root. Exit status 0 when all ten were, else 1`;
 
 function usage(complaint: string): number {
   console.error(`vhost-net: ${complaint}\n\n${USAGE}`);
@@ -17,6 +20,11 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       const { doctor } = await import('./doctor.js');
       const other = args.find((arg) => arg !== '--json');
       return other === undefined ? doctor(args.length > 0) : usage(`doctor takes no '${other}'`);
+    }
+    case 'trace': {
+      const { trace, traceOptions } = await import('./trace.js');
+      const options = traceOptions(args);
+      return typeof options === 'string' ? usage(`trace: ${options}`) : trace(options);
     }
     case '--help':
     case '-h':

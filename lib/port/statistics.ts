@@ -30,7 +30,7 @@ export interface ReceiveStatistics extends RingCounters {
 
 /** What the transmit side counts besides. */
 export interface TransmitStatistics extends RingCounters {
-  /** Frames not taken because the ring was full. */
+  /** Calls that found the ring full, however many frames they were to send. */
   full: number;
   /** Frames taken from the caller and lost in repairs. */
   lost: number;

@@ -190,7 +190,6 @@ export class TransmitPath {
   #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
     const longest = this.#longestShort;
     this.#longestShort = -1;
-    this.#queue.closeRun();
     try {
       this.#transmitter.putWritten(count, length, first, write);
     } finally {

@@ -50,6 +50,15 @@ export type { IndirectArea, Segment } from './ring/descriptor-table.js';
 export { splitLayout } from './ring/split-layout.js';
 export type { SplitLayout } from './ring/split-layout.js';
 export type { NetHeader } from './ring/net-header.js';
+export {
+  VIRTIO_NET_HDR_F_DATA_VALID,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
+  VIRTIO_NET_HDR_GSO_UDP_L4,
+} from './uapi/virtio-net.js';
 
 export { capabilities } from './capabilities/capabilities.js';
 export type { Capabilities } from './capabilities/capabilities.js';

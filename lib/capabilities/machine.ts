@@ -3,6 +3,7 @@ import os from 'node:os';
 
 import { check } from './check.js';
 import type { Check, Finding } from './check.js';
+import { giveAccess } from './node.js';
 import { effectiveCapabilities, findProgram, limit, moduleAvailable, readText } from './proc.js';
 import type { CapabilityName } from './proc.js';
 
@@ -39,7 +40,8 @@ function kvm(): Finding {
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') {
-      return { ok: false, detail: `${code} at ${path}`, remedy: `chmod 666 ${path}` };
+      const remedy = giveAccess({ path, everybody: false });
+      return { ok: false, detail: `${code} at ${path}`, remedy };
     }
     return noKvm(path);
   }

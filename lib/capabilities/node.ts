@@ -51,7 +51,8 @@ function noModule(module: string, available: false | undefined): string {
         `whose host must load ${module}`;
 }
 
-function giveAccess({ path, everybody }: DeviceNode): string {
+/** What lets this user have a node, and nobody else where not everybody may. */
+export function giveAccess({ path, everybody }: Pick<DeviceNode, 'path' | 'everybody'>): string {
   if (everybody) return `chmod 666 ${path}`;
   return `chgrp ${String(process.getgid?.() ?? 0)} ${path} && chmod 660 ${path}`;
 }

@@ -71,6 +71,11 @@ export class SlotArea {
     return this.out > 0 && this.out >= this.count >> 2;
   }
 
+  /** Bytes of the longest frame that all slots together hold. */
+  get total(): number {
+    return this.capacity + (this.count - 1) * this.tailCapacity;
+  }
+
   /** How many slots a frame of this length takes. */
   slotsFor(byteLength: number): number {
     const rest = byteLength - this.capacity;

@@ -83,8 +83,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   checkMicroseconds('pollMicroseconds', pollMicroseconds);
   checkMicroseconds('workerPollMicroseconds', workerPollMicroseconds);
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
-  checkQueueSize(queueSize);
-  if (queueSize < 2) throw misuse.range('queueSize', 'a power of 2 in 2..32768', queueSize);
+  checkQueueSize(queueSize, 2);
   if (!['none', 'auto'].includes(offloads)) {
     throw misuse.range('offloads', "'none' or 'auto'", offloads);
   }

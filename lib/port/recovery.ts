@@ -207,6 +207,9 @@ export class Recovery implements Borrower {
     const code = fault.cause === 'backend' ? 'ERR_VHOST_BACKEND_LOST' : 'ERR_VHOST_QUEUE_BROKEN';
     const error = new VhostError(code, fault.message);
     if (cause !== undefined) error.cause = cause;
+    // After a fault of the other ring that nobody mends this one goes on; after a repair that failed, none.
+    const stands = fault.ring !== 'receive' || !this.#options.pair.running;
+    if (stands) this.#options.transmit.giveUp(error);
     this.#options.onError(error);
   }
 

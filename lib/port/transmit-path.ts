@@ -83,7 +83,7 @@ export class TransmitPath {
     this.#events = events;
     this.#onFault = options.onFault;
     this.#reservations = new Reservations(queue.size);
-    this.longest = Math.min(options.limits.longest, capacity(slots));
+    this.longest = Math.min(options.limits.longest, slots.total);
     this.#longestShort = Math.min(this.longest, slots.capacity);
     this.#loans = new Loans(queue, slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
@@ -285,6 +285,11 @@ export class TransmitPath {
     this.#events.call.signal();
   }
 
+  /** It will not go on: who waits for frames is told why. */
+  giveUp(error: VhostError): void {
+    this.#waiters.giveUp(error);
+  }
+
   /** Whether something of this arena is still out; it will not be lent from again. */
   stopLending(arena: Arena): boolean {
     this.reclaim();
@@ -389,9 +394,4 @@ function checkInPlace(count: number, write: WriteFrame): void {
 
 function closed(): VhostError {
   return new VhostError('ERR_VHOST_CLOSED', 'the port is closed');
-}
-
-/** Bytes of frame that the whole ring can hold. */
-function capacity(slots: SlotArea): number {
-  return slots.capacity + (slots.count - 1) * slots.tailCapacity;
 }

@@ -38,6 +38,8 @@ export class TransmitWaiters {
   #needRoom = false;
   #waiters: Waiter[] = [];
   #closed = false;
+  /** Why no frame will be completed any more. */
+  #givenUp: Error | undefined;
 
   constructor(options: TransmitWaitersOptions) {
     this.#options = options;
@@ -78,6 +80,7 @@ export class TransmitWaiters {
 
   /** When every frame that is offered now is completed. */
   drained(): Promise<void> {
+    if (this.#givenUp) return Promise.reject(this.#givenUp);
     const until = this.#completed + this.#options.queue.inFlight;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ until, resolve, reject });
@@ -103,6 +106,12 @@ export class TransmitWaiters {
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const waiter of waiters) waiter.reject(error);
+  }
+
+  /** The ring will not go on. */
+  giveUp(error: Error): void {
+    this.#givenUp = error;
+    this.reject(error);
   }
 
   close(error: Error): void {

@@ -41,9 +41,12 @@ export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 /** `flags`, received frames only: the checksum fields hold counts of coalesced segments. */
 export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
 
+/** `gso_type`: not to be segmented. */
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
+/** `gso_type`: TCP over IPv4, to be cut in pieces of `gso_size` bytes. */
 export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
 export const VIRTIO_NET_HDR_GSO_UDP = 3;
+/** `gso_type`: TCP over IPv6. */
 export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
 /** Linux 6.2: UDP datagrams, not fragments. */
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;

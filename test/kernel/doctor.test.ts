@@ -150,6 +150,71 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', () => {
     assert.equal(spawnSync('sh', ['-c', DOCTOR]).status, 0);
   });
 
+  /** What a doctor finds before and after its remedy was followed by the same shell. */
+  function mended(name: string, prepare: string, run = DOCTOR): [Check, Check, string] {
+    const first = spawnSync('sh', ['-c', `${prepare}\n${run}`], { encoding: 'utf8' });
+    const before = find(reports(first.stdout)[0], name);
+    const remedy = before.remedy ?? 'false';
+    const script = [prepare, remedy, run].join('\n');
+    const second = spawnSync('sh', ['-c', script], { encoding: 'utf8' });
+    return [before, find(reports(second.stdout)[0], name), remedy];
+  }
+
+  it('huge pages that were forbidden are allowed', () => {
+    const file = '/sys/kernel/mm/transparent_hugepage/enabled';
+    const chosen = /\[(\w+)\]/.exec(fs.readFileSync(file, 'utf8'))?.[1] ?? '';
+    try {
+      const [before, after] = mended('huge pages', `echo never > ${file}`);
+      assert.match(before.detail, /transparent: never/);
+      assert.equal(before.ok, false);
+      assert.match(after.detail, /transparent: madvise/);
+      assert.equal(after.ok, true);
+    } finally {
+      fs.writeFileSync(file, chosen);
+    }
+  });
+
+  it('too few open files are made more', () => {
+    const [before, after] = mended('open files', 'ulimit -Sn 60');
+    assert.match(before.detail, /at most 60/);
+    assert.equal(before.ok, false);
+    assert.match(after.detail, /at most 1024/);
+    assert.equal(after.ok, true);
+  });
+
+  it('a KVM that was taken out is loaded again', function () {
+    if (spawnSync('modprobe', ['-r', 'kvm_amd']).status !== 0) this.skip();
+    const [before, after, remedy] = mended('KVM', ':');
+    assert.match(before.detail, /no \/dev\/kvm/);
+    assert.equal(before.ok, false);
+    assert.equal(remedy, 'modprobe kvm_amd');
+    assert.equal(after.ok, true);
+  });
+
+  it('a user without the right to KVM is given it, and nobody else is', function () {
+    if (!fs.existsSync('/dev/kvm')) this.skip();
+    const [before] = mended('KVM', 'chmod 600 /dev/kvm', `${USER} ${DOCTOR}`);
+    assert.match(before.detail, /EACCES/);
+    assert.match(before.remedy ?? '', /^chgrp 65534 \/dev\/kvm && chmod 660 /);
+    const [, after] = mended('KVM', 'chmod 600 /dev/kvm', `${USER} ${DOCTOR}`);
+    assert.equal(after.ok, true);
+    assert.equal(fs.statSync('/dev/kvm').mode & 0o7, 0);
+  });
+
+  it('an Open vSwitch that does not run is started, and one that is not there is named', function () {
+    const empty = `PATH=/nowhere ${DOCTOR}`;
+    const missing = reports(spawnSync('sh', ['-c', empty], { encoding: 'utf8' }).stdout)[0];
+    if (!fs.existsSync('/usr/bin/ovs-vsctl')) this.skip();
+    assert.match(find(missing, 'Open vSwitch').detail, /no ovs-vsctl/);
+    try {
+      const [before, after] = mended('Open vSwitch', ':');
+      assert.match(before.detail, /its database does not run/);
+      assert.match(after.detail, /its database runs/);
+    } finally {
+      spawnSync('/usr/share/openvswitch/scripts/ovs-ctl', ['stop']);
+    }
+  });
+
   it('a full limit of processes is named and lifted; a kernel thread counts in none', () => {
     const group = `/sys/fs/cgroup/${network.name}`;
     fs.writeFileSync('/sys/fs/cgroup/cgroup.subtree_control', '+pids');

@@ -226,8 +226,13 @@ describeWith(['vhost', 'tun', 'root'], 'repair', () => {
     });
     const failed = once(port, 'error', { signal: AbortSignal.timeout(10_000) });
     network.ip('link', 'del', 'dev', 'c');
+    port.send(patterns.make(0)); // nobody takes it any more
+    const waiting = assert.rejects(port.drained(), { code: 'ERR_VHOST_BACKEND_LOST' });
     const [error] = (await failed) as [NodeJS.ErrnoException];
     assert.equal(error.code, 'ERR_VHOST_BACKEND_LOST');
+    await waiting;
+    port.send(patterns.make(0));
+    await assert.rejects(port.drained(), { code: 'ERR_VHOST_BACKEND_LOST' });
     await port.close();
     assert.deepEqual(processState(), state);
   });

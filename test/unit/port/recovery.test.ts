@@ -51,6 +51,7 @@ describe('Recovery', () => {
     resumed: () => undefined,
     progress: () => ({ waiting: 0, used: 0 }),
     kick: () => undefined,
+    giveUp: () => undefined,
     stopLending: () => lent,
     recover: (_base: number, anew: boolean): RingRecovery => {
       recovered.push(anew);

@@ -70,7 +70,9 @@ export function moduleAvailable(name: string, release: string): boolean | undefi
     readText(`/lib/modules/${release}/${file}`),
   );
   if (lists.every((list) => list === undefined)) return undefined;
-  return lists.some((list) => new RegExp(`/${name}\\.ko`, 'm').test(list ?? ''));
+  // A module's file may have dashes where its name has underscores: kvm_amd is kvm-amd.ko.
+  const file = name.replaceAll('_', '[-_]');
+  return lists.some((list) => new RegExp(`/${file}\\.ko`, 'm').test(list ?? ''));
 }
 
 /** The minor number under which the kernel serves a misc device now. */

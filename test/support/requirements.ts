@@ -23,7 +23,11 @@ function whyMissing(need: Need): string | undefined {
  * `describe` for tests that need something of the machine. What is missing is a skip that says why;
  * what is missing although it was promised is a failure.
  */
-export function describeWith(needs: readonly Need[], title: string, body: () => void): void {
+export function describeWith(
+  needs: readonly Need[],
+  title: string,
+  body: (this: Mocha.Suite) => void,
+): void {
   const missing = needs.flatMap((need) => {
     const why = whyMissing(need);
     return why === undefined ? [] : [{ need, why }];

@@ -21,6 +21,12 @@ export interface PortOptions {
   pollMicroseconds?: number;
   /** The same for the kernel's worker: how long it looks for more work before it sleeps. Default: 0. */
   workerPollMicroseconds?: number;
+  /**
+   * For how many frames a call may wait while many come: fewer calls, each for more frames. A frame
+   * waits a millisecond or two at the most, and where few come it does not wait at all. 1: never wait.
+   * Default: a quarter of `queueSize`, at most 256.
+   */
+  coalesceFrames?: number;
   /** Aborting closes the port. */
   signal?: AbortSignal;
   /**
@@ -43,6 +49,7 @@ const KNOWN = [
   'offloads',
   'pollMicroseconds',
   'workerPollMicroseconds',
+  'coalesceFrames',
   'signal',
   'blockMainThread',
   'repair',
@@ -58,6 +65,7 @@ export interface CheckedPortOptions {
   readonly blockMainThread: boolean;
   readonly pollMicroseconds: number;
   readonly workerPollMicroseconds: number;
+  readonly coalesceFrames: number;
   readonly repair: boolean;
   readonly poison: boolean;
 }
@@ -84,6 +92,8 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   checkMicroseconds('workerPollMicroseconds', workerPollMicroseconds);
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
   checkQueueSize(queueSize, 2);
+  const { coalesceFrames = defaultCoalescing(queueSize) } = options;
+  checkCoalescing(coalesceFrames, queueSize);
   if (!['none', 'auto'].includes(offloads)) {
     throw misuse.range('offloads', "'none' or 'auto'", offloads);
   }
@@ -99,11 +109,26 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
     offloads,
     pollMicroseconds,
     workerPollMicroseconds,
+    coalesceFrames,
     signal,
     blockMainThread,
     repair,
     poison,
   };
+}
+
+/** Beyond, the time that a frame may wait comes first. */
+const MANY_FRAMES = 256;
+
+/** So few that the other slots hold what comes until somebody looks. */
+function defaultCoalescing(queueSize: number): number {
+  return Math.min(MANY_FRAMES, Math.max(1, queueSize >> 2));
+}
+
+function checkCoalescing(frames: unknown, queueSize: number): void {
+  if (typeof frames !== 'number') throw misuse.type('coalesceFrames', 'a number', frames);
+  if (Number.isInteger(frames) && frames >= 1 && frames <= queueSize) return;
+  throw misuse.range('coalesceFrames', `an integer in 1..${String(queueSize)}`, frames);
 }
 
 /** A second is more than anybody can mean. */

@@ -84,6 +84,7 @@ export class Port extends EventEmitter<PortEvents> {
       events: this.#pair.receive,
       poison: options.poison,
       pollMicroseconds: options.pollMicroseconds,
+      coalesceFrames: options.coalesceFrames,
       onFault,
     });
     this.#transmit = new TransmitPath({

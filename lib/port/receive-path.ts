@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import type { SlotArea } from './arena.js';
+import { Coalescing } from './coalescing.js';
 import type { PortEvents } from './events.js';
 import { ReceiveBatch, Receiver } from './receive.js';
 import { newRingCounters } from './statistics.js';
@@ -25,6 +26,8 @@ export interface ReceivePathOptions {
   readonly poison: boolean;
   /** How long to look for more before asking to be called. */
   readonly pollMicroseconds: number;
+  /** For how many frames a call may wait. */
+  readonly coalesceFrames: number;
   readonly onFault: (fault: Fault) => void;
 }
 
@@ -35,6 +38,7 @@ export class ReceivePath {
   readonly #receiver: Receiver;
   readonly #events: VringEvents;
   readonly #batch = new ReceiveBatch();
+  readonly #coalescing: Coalescing;
   readonly #counters = newRingCounters();
   readonly #onFault: (fault: Fault) => void;
   readonly #pollMilliseconds: number;
@@ -58,6 +62,11 @@ export class ReceivePath {
     this.#events = options.events;
     this.#onFault = options.onFault;
     this.#pollMilliseconds = options.pollMicroseconds / 1000;
+    // Without an event index a call can only be wanted or not.
+    const most = options.queue.eventIdx ? options.coalesceFrames : 1;
+    this.#coalescing = new Coalescing(most, () => {
+      if (!this.#busy) this.#turn();
+    });
     this.#receiver = new Receiver(options.queue, options.slots, options.poison, () => {
       this.#publishLater();
     });
@@ -68,6 +77,7 @@ export class ReceivePath {
     this.#publish();
     this.#events.call.watch(() => {
       this.#counters.calls++;
+      this.#coalescing.called();
       if (!this.#busy) this.#turn();
     });
     this.#events.err.watch(() => {
@@ -163,6 +173,7 @@ export class ReceivePath {
 
   close(): void {
     this.#closed = true;
+    this.#coalescing.stop();
   }
 
   statistics(): ReceiveStatistics {
@@ -202,14 +213,23 @@ export class ReceivePath {
       if (this.#batch.length === 0) {
         // Nothing is left: ask for a call, unless something came while we asked.
         if (this.#pollMilliseconds > 0 && performance.now() < this.#pollUntil) return true;
-        if (!this.#queue.armCalls()) return false;
+        if (!this.#sleep()) return false;
         continue;
       }
       done += this.#batch.length;
+      this.#coalescing.count(this.#batch.length);
       if (this.#pollMilliseconds > 0) this.#pollUntil = performance.now() + this.#pollMilliseconds;
       this.#deliver();
     }
     return this.#wanted;
+  }
+
+  /** Asks for a call; true when there is something to be looked at already. */
+  #sleep(): boolean {
+    const after = this.#coalescing.next();
+    if (this.#queue.armCalls(after)) return true;
+    this.#coalescing.wait(after);
+    return false;
   }
 
   /** False: the ring is broken. */

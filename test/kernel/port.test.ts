@@ -318,6 +318,11 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() options', () => {
       { backend: { tap: 'x' }, workerPollMicroseconds: '5' },
       /workerPollMicroseconds must be a number, got '5'/,
     ],
+    [
+      'coalesceFrames',
+      { backend: { tap: 'x' }, queueSize: 64, coalesceFrames: 65 },
+      /coalesceFrames must be an integer in 1\.\.64, got 65/,
+    ],
     ['repair', { backend: { tap: 'x' }, repair: 0 }, /repair must be a boolean, got 0/],
     ['poison', { backend: { tap: 'x' }, poison: 1 }, /poison must be a boolean, got 1/],
     ['tap', { backend: { tap: 'a-name-that-is-too-long' } }, /tap must be a name of 1 to 15 bytes/],

@@ -45,6 +45,7 @@ describe('ReceivePath', () => {
       events: { kick: events[1], call, err: events[2] } as never,
       poison: false,
       pollMicroseconds: 0,
+      coalesceFrames: 1,
       onFault: (fault) => faults.push(fault.cause),
     });
     path.start();

@@ -13,8 +13,10 @@
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
+#include <linux/pci_regs.h>
 #include <linux/rtnetlink.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -46,6 +48,10 @@ struct vhost_features_array {
 #ifndef TUN_F_UDP_TUNNEL_GSO  // Linux 6.17
 #define TUN_F_UDP_TUNNEL_GSO 0x080
 #define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
+#endif
+#ifndef VIRTIO_PCI_COMMON_Q_NDATA  // Linux 6.0
+#define VIRTIO_PCI_COMMON_Q_NDATA 56
+#define VIRTIO_PCI_COMMON_Q_RESET 58
 #endif
 #ifndef VIRTIO_F_RING_RESET  // Linux 6.2
 #define VIRTIO_F_RING_RESET 40

@@ -86,6 +86,11 @@ export const FEATURE_BITS: readonly FeatureBit[] = (
     [net.VIRTIO_NET_F_GUEST_USO6, 'VIRTIO_NET_F_GUEST_USO6', 'we take long UDP frames over IPv6'],
     [net.VIRTIO_NET_F_HOST_USO, 'VIRTIO_NET_F_HOST_USO', 'we send long UDP frames'],
     [
+      net.VIRTIO_NET_F_SPEED_DUPLEX,
+      'VIRTIO_NET_F_SPEED_DUPLEX',
+      'the device says how fast the link is',
+    ],
+    [
       net.VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO,
       'VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO',
       'we take long frames inside a UDP tunnel',

@@ -28,6 +28,8 @@ export const VIRTIO_NET_F_CTRL_MAC_ADDR = 23;
 export const VIRTIO_NET_F_GUEST_USO4 = 54;
 export const VIRTIO_NET_F_GUEST_USO6 = 55;
 export const VIRTIO_NET_F_HOST_USO = 56;
+/** The device says how fast the link is. */
+export const VIRTIO_NET_F_SPEED_DUPLEX = 63;
 /** Linux 6.17; only by way of `VHOST_SET_FEATURES_ARRAY`. */
 export const VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO = 65;
 export const VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM = 66;
@@ -52,3 +54,24 @@ export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
 /** With a TCP type: segments carry ECN. */
 export const VIRTIO_NET_HDR_GSO_ECN = 0x80;
+
+/** `status` of the configuration: the link is up. */
+export const VIRTIO_NET_S_LINK_UP = 1;
+/** `status` of the configuration: the driver is to say where it is. */
+export const VIRTIO_NET_S_ANNOUNCE = 2;
+
+/** Answers to a command of the control queue. */
+export const VIRTIO_NET_OK = 0;
+export const VIRTIO_NET_ERR = 1;
+
+export const VIRTIO_NET_CTRL_RX = 0;
+export const VIRTIO_NET_CTRL_MAC = 1;
+export const VIRTIO_NET_CTRL_MAC_TABLE_SET = 0;
+export const VIRTIO_NET_CTRL_MAC_ADDR_SET = 1;
+export const VIRTIO_NET_CTRL_VLAN = 2;
+export const VIRTIO_NET_CTRL_ANNOUNCE = 3;
+export const VIRTIO_NET_CTRL_ANNOUNCE_ACK = 0;
+export const VIRTIO_NET_CTRL_MQ = 4;
+export const VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET = 0;
+export const VIRTIO_NET_CTRL_GUEST_OFFLOADS = 5;
+export const VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET = 0;

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 
 import { native } from '#lib/native';
+import * as pci from '#lib/uapi/pci';
 import * as tun from '#lib/uapi/tun';
 import * as vhost from '#lib/uapi/vhost';
 import * as virtio from '#lib/uapi/virtio';
 import * as virtioNet from '#lib/uapi/virtio-net';
+import * as virtioPci from '#lib/uapi/virtio-pci';
 
 /** What no header of the kernel's user-space API has. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -18,7 +20,9 @@ function numbers(room: object): [name: string, value: number][] {
   return Object.entries(room).filter(([, value]) => typeof value === 'number');
 }
 
-for (const [file, room] of Object.entries({ tun, vhost, virtio, 'virtio-net': virtioNet })) {
+const ROOMS = { pci, tun, vhost, virtio, 'virtio-net': virtioNet, 'virtio-pci': virtioPci };
+
+for (const [file, room] of Object.entries(ROOMS)) {
   describe(`lib/uapi/${file}.ts`, () => {
     for (const [name, value] of numbers(room)) {
       const where = ELSEWHERE[name];
@@ -37,7 +41,11 @@ for (const [file, room] of Object.entries({ tun, vhost, virtio, 'virtio-net': vi
 
 describe('constants()', () => {
   it('has no name that lib/uapi lacks', () => {
-    const ours = new Set([tun, vhost, virtio, virtioNet].flatMap(numbers).map(([name]) => name));
+    const ours = new Set(
+      Object.values(ROOMS)
+        .flatMap(numbers)
+        .map(([name]) => name),
+    );
     assert.deepEqual(
       [...headers.keys()].filter((name) => !ours.has(name)),
       [],

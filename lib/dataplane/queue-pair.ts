@@ -9,6 +9,8 @@ import { VHOST_NET_VQ_RX, VHOST_NET_VQ_TX } from '../uapi/vhost.js';
 import type { UndoList } from '../undo.js';
 import { allOrNothing } from '../undo.js';
 
+export type { Backend, BackendAgreement, BackendLink, BackendQueue } from '../backend/backend.js';
+
 /** Where one vring lies, and from where on the device reads it. */
 export interface VringPlacement {
   /** Descriptors, a power of 2. */
@@ -16,7 +18,22 @@ export interface VringPlacement {
   readonly addresses: VringAddresses;
   /** Avail index of the first chain that the device has not seen. */
   readonly base: number;
+  /** What the worker signals for used buffers; null: nothing. Default: the pair's own eventfd. */
+  readonly call?: EventFd | null;
 }
+
+/** A ring by its name, as the driver sees it. */
+export type RingName = 'receive' | 'transmit';
+
+const RINGS: readonly (readonly [RingName, number])[] = [
+  ['receive', VHOST_NET_VQ_RX],
+  ['transmit', VHOST_NET_VQ_TX],
+];
+
+const INDEX: Readonly<Record<RingName, number>> = {
+  receive: VHOST_NET_VQ_RX,
+  transmit: VHOST_NET_VQ_TX,
+};
 
 /** What a start needs. */
 export interface QueuePairStart {
@@ -24,8 +41,9 @@ export interface QueuePairStart {
   readonly memories: readonly GuestMemory[];
   /** vhost's part of the agreement. */
   readonly features: bigint;
-  readonly receive: VringPlacement;
-  readonly transmit: VringPlacement;
+  /** Undefined: this ring stays where it is, on no backend. */
+  readonly receive: VringPlacement | undefined;
+  readonly transmit: VringPlacement | undefined;
   readonly backend: BackendQueue;
   /** Microseconds for which the worker looks for more work before it sleeps. */
   readonly workerPollMicroseconds: number;
@@ -73,6 +91,7 @@ export class QueuePair {
   readonly #vhost: VhostNet;
   readonly #down: UndoList;
   #running: UndoList | undefined;
+  readonly #bound = new Set<number>();
   #pins: readonly Pin[] = [];
 
   /** Opens the device, makes this process its owner, creates the eventfds. */
@@ -131,13 +150,16 @@ export class QueuePair {
       this.#pinAll(start.memories);
       this.#vhost.setFeatures(start.features);
       this.#setMemory(start.memories);
-      this.#setUp(VHOST_NET_VQ_RX, start.receive, this.receive);
-      this.#setUp(VHOST_NET_VQ_TX, start.transmit, this.transmit);
-      for (const index of [VHOST_NET_VQ_RX, VHOST_NET_VQ_TX]) {
+      for (const [ring, index] of RINGS) {
+        undo.push(() => {
+          this.#unbind(index);
+        });
+        this.#setUp(ring, start[ring]);
+      }
+      for (const [, index] of RINGS) {
         this.#vhost.setVringBusyloopTimeout(index, start.workerPollMicroseconds);
       }
-      this.#bind(VHOST_NET_VQ_RX, start.backend, undo);
-      this.#bind(VHOST_NET_VQ_TX, start.backend, undo);
+      for (const [ring, index] of RINGS) if (start[ring]) this.#bind(index, start.backend);
       return undo;
     });
   }
@@ -164,6 +186,42 @@ export class QueuePair {
   replaceMemory(memories: readonly GuestMemory[]): void {
     this.#setMemory(memories);
     if (this.running) this.#pinAll(memories);
+  }
+
+  /**
+   * Hands one ring to the worker while the pair runs. When a step fails, the ring is stopped.
+   *
+   * @throws {VhostError} `ERR_VHOST_STATE`: the pair does not run, or this ring runs already.
+   */
+  startRing(ring: RingName, placement: VringPlacement, backend: BackendQueue): void {
+    if (!this.#running) throw new VhostError('ERR_VHOST_STATE', 'the queue pair does not run');
+    if (this.ringRuns(ring)) throw new VhostError('ERR_VHOST_STATE', `${ring} runs already`);
+    this.#setUp(ring, placement);
+    this.#bind(INDEX[ring], backend);
+  }
+
+  /**
+   * Takes one ring back; the other goes on. When it returned, the worker does not touch it any more.
+   *
+   * @returns The avail index from which the device would read on.
+   */
+  stopRing(ring: RingName): number {
+    this.#unbind(INDEX[ring]);
+    this[ring].err.drain();
+    return this.#vhost.getVringBase(INDEX[ring]);
+  }
+
+  /** Whether the worker has this ring. */
+  ringRuns(ring: RingName): boolean {
+    return this.#bound.has(INDEX[ring]);
+  }
+
+  /**
+   * What is signalled for used buffers of a ring from now on, also while it runs; undefined = nothing.
+   * What the worker completes while there is nothing to signal is not told later.
+   */
+  setCall(ring: RingName, eventfd: EventFd | undefined): void {
+    this.#vhost.setVringCall(INDEX[ring], eventfd);
   }
 
   /** Takes both vrings back. When it returned, the worker touches neither rings nor buffers. */
@@ -209,19 +267,27 @@ export class QueuePair {
   }
 
   /** No backend yet, so nothing here starts anything or needs taking back. */
-  #setUp(index: number, placement: VringPlacement, events: VringEvents): void {
+  #setUp(ring: RingName, placement: VringPlacement | undefined): void {
+    if (!placement) return;
+    const index = INDEX[ring];
+    const { kick, call, err } = this[ring];
     this.#vhost.setVringNum(index, placement.size);
     this.#vhost.setVringBase(index, placement.base);
     this.#vhost.setVringAddr(index, placement.addresses);
-    this.#vhost.setVringErr(index, events.err);
-    this.#vhost.setVringCall(index, events.call);
-    this.#vhost.setVringKick(index, events.kick);
+    this.#vhost.setVringErr(index, err);
+    this.#vhost.setVringCall(
+      index,
+      placement.call === undefined ? call : (placement.call ?? undefined),
+    );
+    this.#vhost.setVringKick(index, kick);
   }
 
-  #bind(index: number, backend: BackendQueue, undo: UndoList): void {
+  #bind(index: number, backend: BackendQueue): void {
     this.#vhost.setBackend(index, backend);
-    undo.push(() => {
-      this.#vhost.setBackend(index, undefined);
-    });
+    this.#bound.add(index);
+  }
+
+  #unbind(index: number): void {
+    if (this.#bound.delete(index)) this.#vhost.setBackend(index, undefined);
   }
 }

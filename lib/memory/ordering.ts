@@ -35,3 +35,15 @@ export function publishThenLoad(
   Atomics.store(words, publishAt, value);
   return Atomics.load(words, loadAt);
 }
+
+/** The same where the two indices lie in different arrays, as the rings of a guest may. */
+export function publishThenLoadFrom(
+  words: Uint16Array,
+  publishAt: number,
+  value: number,
+  otherWords: Uint16Array,
+  loadAt: number,
+): number {
+  Atomics.store(words, publishAt, value);
+  return Atomics.load(otherWords, loadAt);
+}

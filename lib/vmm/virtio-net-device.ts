@@ -1,0 +1,340 @@
+import { ControlQueue } from './control-queue.js';
+import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
+import { GuestPairs } from './guest-pairs.js';
+import { NetConfig } from './net-config.js';
+import { GUEST_OFFLOADS, forBackend, isConsistent, offeredToGuest } from './net-features.js';
+import type { DriverQueuePlace, VirtioDevice, VirtioTransport } from './virtio-device.js';
+import { headerSize } from '../dataplane/features.js';
+import type { Backend, RingName } from '../dataplane/queue-pair.js';
+import type { Fault } from '../dataplane/repair.js';
+import { misuse } from '../errors.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import type { EventFd } from '../sys/eventfd.js';
+import {
+  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+  VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_NET_F_CTRL_VQ,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_MQ,
+} from '../uapi/virtio-net.js';
+import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, has } from '../uapi/virtio.js';
+
+/** What a network device of a guest is made of. */
+export interface VirtioNetOptions {
+  /** Stays the caller's: closed after the device. */
+  readonly backend: Backend;
+  /** All of the guest's memory. */
+  readonly memory: GuestMemory;
+  /** The guest's Ethernet address, 6 bytes. */
+  readonly mac: Uint8Array;
+  /** The most that a guest may use; each has a queue of the backend. Default: 1. */
+  readonly queuePairs?: number;
+  /** What the guest is told. Default: the interface's. */
+  readonly mtu?: number;
+  /** The most descriptors of a ring: a power of 2. Default: 1024. */
+  readonly queueSize?: number;
+  /** Mbit/s that the guest is told. Default: unknown. */
+  readonly speed?: number;
+  readonly workerPollMicroseconds?: number;
+  /** Of the vhost device. */
+  readonly vhostPath?: string;
+  /** A ring was given up, or the interface is gone. */
+  readonly onFault?: (fault: Fault) => void;
+}
+
+/** What is known of a device without asking the guest. */
+export interface VirtioNetStatistics {
+  /** Queue pairs that run now. */
+  readonly activePairs: number;
+  readonly faults: number;
+  readonly control: ControlQueueStatistics;
+}
+
+const NETWORK = 1;
+const ETHERNET = 0x020000;
+const CONTROL_QUEUE_SIZE = 64;
+
+/** What a driver and we agreed on, while it drives. */
+interface Session {
+  readonly features: bigint;
+  /** `VIRTIO_NET_F_GUEST_*` in force. */
+  offloads: bigint;
+  control: ControlQueue | undefined;
+}
+
+/**
+ * A guest's network device, the vhost workers behind it, and nothing between them: from `DRIVER_OK` on
+ * the guest's doorbells wake the workers, and their calls are the guest's interrupts. What is left to
+ * do here is the control plane.
+ *
+ * Spec: Virtio 1.2 §5.1 "Network Device".
+ */
+export class VirtioNetDevice implements VirtioDevice {
+  readonly type = NETWORK;
+  readonly classCode = ETHERNET;
+  readonly configBytes = NetConfig.BYTES;
+  readonly features: bigint;
+  readonly queueSizes: readonly number[];
+
+  readonly #options: VirtioNetOptions;
+  readonly #config: NetConfig;
+  readonly #pairs: GuestPairs;
+  #transport: VirtioTransport | undefined;
+  #session: Session | undefined;
+  #faults = 0;
+
+  /**
+   * Opens a vhost descriptor for each queue pair.
+   *
+   * @throws {VhostSystemError} Of `/dev/vhost-net`.
+   * @throws {RangeError} More queue pairs than the backend has queues.
+   */
+  constructor(options: VirtioNetOptions) {
+    const { backend, memory, queuePairs = 1, queueSize = 1024 } = options;
+    if (queuePairs < 1 || queuePairs > backend.queues.length) {
+      throw misuse.range('queuePairs', `1..${String(backend.queues.length)}`, queuePairs);
+    }
+    this.#options = options;
+    const mtu = options.mtu ?? backend.link().mtu;
+    this.#config = new NetConfig(options.mac, queuePairs, mtu, options.speed);
+    this.#pairs = new GuestPairs({
+      backend,
+      memory,
+      count: queuePairs,
+      workerPollMicroseconds: options.workerPollMicroseconds ?? 0,
+      vhostPath: options.vhostPath,
+      onBroken: (ring) => {
+        this.#broken(ring);
+      },
+    });
+    this.features = offeredToGuest(this.#pairs.vhostFeatures, backend.features, queuePairs);
+    const rings = new Array<number>(2 * queuePairs).fill(queueSize);
+    this.queueSizes = [...rings, CONTROL_QUEUE_SIZE];
+  }
+
+  /** The workers behind the queue pairs; undefined where it can't be known which it is. */
+  get workers(): GuestPairs['workers'] {
+    return this.#pairs.workers;
+  }
+
+  get linkUp(): boolean {
+    return this.#config.linkUp;
+  }
+
+  /** The guest's address, 6 bytes; it may have changed it. */
+  get mac(): Uint8Array {
+    return this.#config.mac;
+  }
+
+  statistics(): VirtioNetStatistics {
+    return {
+      activePairs: this.#pairs.running,
+      faults: this.#faults,
+      control: this.#session?.control?.statistics() ?? { commands: 0, refused: 0 },
+    };
+  }
+
+  /** Sets the link up or down. While it is down the worker has no ring; each goes on where it was. */
+  setLink(up: boolean): void {
+    if (up === this.#config.linkUp) return;
+    this.#config.linkUp = up;
+    this.#orFault(() => {
+      this.#pairs.pause(!up);
+    });
+    this.#transport?.configChanged();
+  }
+
+  /** Tells the guest another MTU; Linux looks when its driver is loaded. */
+  setMtu(mtu: number): void {
+    this.#config.mtu = mtu;
+    this.#transport?.configChanged();
+  }
+
+  /** Tells the guest another address; Linux looks when its driver is loaded. */
+  setMac(mac: Uint8Array): void {
+    this.#config.mac = mac;
+    this.#transport?.configChanged();
+  }
+
+  /** Asks the guest to say where it is, so that switches learn it. */
+  announce(): void {
+    this.#config.announce = true;
+    this.#transport?.configChanged();
+  }
+
+  attach(transport: VirtioTransport): void {
+    this.#transport = transport;
+  }
+
+  readConfig(offset: number, size: number): number {
+    return this.#config.read(offset, size);
+  }
+
+  /** There is nothing to write: a driver of version 1 changes its address by the control queue. */
+  writeConfig(): void {
+    // Ignored.
+  }
+
+  accepts(features: bigint): boolean {
+    return isConsistent(features);
+  }
+
+  start(features: bigint, queues: readonly DriverQueuePlace[]): void {
+    const session = { features, offloads: features & GUEST_OFFLOADS, control: undefined };
+    this.#session = session;
+    try {
+      this.#agree(session);
+      for (const queue of queues) this.#setUp(session, queue);
+      this.#pairs.start(features);
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  stop(): void {
+    this.#session = undefined;
+    this.#config.announce = false;
+    this.#pairs.stop();
+  }
+
+  startQueue(queue: DriverQueuePlace): void {
+    if (this.#session) this.#setUp(this.#session, queue);
+  }
+
+  stopQueue(index: number): void {
+    const session = this.#session;
+    if (session && index === this.#controlIndex(session.features)) session.control = undefined;
+    else this.#pairs.tearDown(index);
+  }
+
+  setCall(index: number, event: EventFd | undefined): void {
+    const session = this.#session;
+    if (!session) return;
+    if (index !== this.#controlIndex(session.features)) {
+      this.#pairs.setCall(index, event);
+    } else if (session.control) session.control.call = event;
+  }
+
+  doorbell(index: number): EventFd | undefined {
+    const features = this.#session?.features ?? this.features;
+    if (index === this.#controlIndex(features)) return undefined;
+    return this.#pairs.kick(index);
+  }
+
+  notify(index: number): void {
+    const session = this.#session;
+    if (!session?.control || index !== this.#controlIndex(session.features)) return;
+    this.#serveControl(session.control);
+  }
+
+  /** Stops everything, ends the workers. Before the memory and the backend go. */
+  close(): void {
+    this.#session = undefined;
+    this.#pairs.close();
+  }
+
+  /** Without `VIRTIO_NET_F_MQ` it follows the first pair, whatever there is behind it. */
+  #controlIndex(features: bigint): number {
+    return has(features, VIRTIO_NET_F_MQ) ? 2 * this.#pairs.count : 2;
+  }
+
+  #agree({ features, offloads }: Session): void {
+    const { backend } = this.#options;
+    const accepted = forBackend((features & ~GUEST_OFFLOADS) | offloads);
+    backend.agree({ headerSize: headerSize(features), features: accepted });
+  }
+
+  /** Without a control queue agreed on, a driver has nothing to say there. */
+  #setUp(session: Session, place: DriverQueuePlace): void {
+    if (place.index !== this.#controlIndex(session.features)) {
+      this.#pairs.setUp(place);
+      return;
+    }
+    if (!has(session.features, VIRTIO_NET_F_CTRL_VQ)) return;
+    const options = {
+      ...place,
+      memory: this.#options.memory,
+      eventIdx: has(session.features, VIRTIO_RING_F_EVENT_IDX),
+      indirect: has(session.features, VIRTIO_RING_F_INDIRECT_DESC),
+    };
+    session.control = new ControlQueue(options, place.call, this.#commands(session));
+  }
+
+  #commands(session: Session): NetCommands {
+    return {
+      setQueuePairs: (count) => this.#setQueuePairs(session, count),
+      setMac: (mac) => this.#setGuestMac(session, mac),
+      setGuestOffloads: (offloads) => this.#setGuestOffloads(session, offloads),
+      acknowledgeAnnounce: () => {
+        this.#config.announce = false;
+        return has(session.features, VIRTIO_NET_F_GUEST_ANNOUNCE);
+      },
+    };
+  }
+
+  /** A group's address is nobody's. */
+  #setGuestMac({ features }: Session, mac: Uint8Array): boolean {
+    if (!has(features, VIRTIO_NET_F_CTRL_MAC_ADDR) || ((mac[0] ?? 1) & 1) !== 0) return false;
+    this.#config.mac = mac;
+    return true;
+  }
+
+  #setQueuePairs(session: Session, count: number): boolean {
+    const fits = count >= 1 && count <= this.#pairs.count;
+    if (!has(session.features, VIRTIO_NET_F_MQ) || !fits) return false;
+    return this.#orFault(() => {
+      this.#pairs.use(count);
+    });
+  }
+
+  #setGuestOffloads(session: Session, offloads: bigint): boolean {
+    if (!has(session.features, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) return false;
+    const beyond = offloads & ~(session.features & GUEST_OFFLOADS);
+    if (beyond !== 0n || !isConsistent(offloads)) return false;
+    session.offloads = offloads;
+    return this.#orFault(() => {
+      this.#agree(session);
+    });
+  }
+
+  #serveControl(control: ControlQueue): void {
+    try {
+      // A driver that goes on and on waits for its next turn.
+      if (control.serve()) {
+        setImmediate(() => {
+          this.#goOn(control);
+        });
+      }
+    } catch (error) {
+      this.#fault({ cause: 'corrupt', ring: 'both', message: (error as Error).message });
+      this.#transport?.needsReset();
+    }
+  }
+
+  #goOn(control: ControlQueue): void {
+    if (this.#session?.control === control) this.#serveControl(control);
+  }
+
+  /** The worker gave a ring up: the driver put something in it that nobody can serve. */
+  #broken(ring: RingName): void {
+    if (!this.#session) return;
+    this.#fault({ cause: 'kernel', ring, message: `the worker gave the ${ring} ring up` });
+    this.#transport?.needsReset();
+  }
+
+  #orFault(body: () => void): boolean {
+    try {
+      body();
+      return true;
+    } catch (error) {
+      this.#fault({ cause: 'backend', ring: 'both', message: (error as Error).message });
+      return false;
+    }
+  }
+
+  #fault(fault: Fault): void {
+    this.#faults++;
+    this.#options.onFault?.(fault);
+  }
+}

@@ -28,6 +28,8 @@ const ZONES = {
     'sys/pages.js',
     'sys/worker-thread.js',
   ],
+  // Joins ports that somebody else opened: what they look like is all it needs.
+  switch: [...EVERYONE, 'port'],
   // The guest is the driver there; the control queue alone is served by us.
   vmm: [...EVERYONE, 'dataplane', 'sys', 'memory', 'ring/device-queue.js'],
   // Looks at everything that a port would use, by using it.

@@ -26,6 +26,11 @@ export { Tap } from './backend/tap.js';
 export type { TapOptions } from './backend/tap-options.js';
 export type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend/backend.js';
 
+export { Cable } from './switch/cable.js';
+export { LearningSwitch } from './switch/learning-switch.js';
+export type { FabricCounters, FabricPort } from './switch/fabric.js';
+export type { MacTableOptions } from './switch/mac-table.js';
+
 export { VhostNet } from './sys/vhost-net.js';
 export type {
   BackendDescriptor,

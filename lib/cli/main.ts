@@ -7,11 +7,22 @@ const USAGE = `usage: vhost-net COMMAND
                     Exit status 0 when ports can be opened here, else 1
   trace [--json] [--timeout SECONDS]
                     follows one frame through the ten steps of README's picture, each step observed in the
-                    kernel's own tracing and in the rings. Needs root. Exit status 0 when all ten were, else 1`;
+                    kernel's own tracing and in the rings. Needs root. Exit status 0 when all ten were, else 1
+  forward A B [C...] [--ovs BRIDGE] [--queues N] [--json]
+                    forwards Ethernet frames between backends, without a copy: two as by a cable, three and more
+                    as a learning switch. A backend is tap:NAME, macvtap:LINK or packet:INTERFACE, each perhaps
+                    with @NETNS. With --ovs the last tap becomes a port of that Open vSwitch bridge. Shows rates on a
+                    terminal, and a summary at Ctrl-C. Exit status 0 when a signal ended it, 1 when a backend
+                    could not be opened, or was lost and fewer than two were left`;
 
 function usage(complaint: string): number {
   console.error(`vhost-net: ${complaint}\n\n${USAGE}`);
   return 2;
+}
+
+function help(): number {
+  console.log(USAGE);
+  return 0;
 }
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
@@ -26,10 +37,15 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       const options = traceOptions(args);
       return typeof options === 'string' ? usage(`trace: ${options}`) : trace(options);
     }
+    case 'forward': {
+      if (args.includes('--help')) return help();
+      const { forward, forwardOptions } = await import('./forward.js');
+      const options = forwardOptions(args);
+      return typeof options === 'string' ? usage(`forward: ${options}`) : forward(options);
+    }
     case '--help':
     case '-h':
-      console.log(USAGE);
-      return 0;
+      return help();
     case undefined:
       return usage('what to do?');
     default:

@@ -1,0 +1,164 @@
+import { once } from 'node:events';
+
+import { portOptions } from './forward-options.js';
+import type { ForwardOptions } from './forward-options.js';
+import { ForwardReport } from './forward-report.js';
+import type { PortCounts } from './forward-report.js';
+import { Cable, LearningSwitch, openPort } from '../index.js';
+import type { FabricCounters, Port, PortStatistics } from '../index.js';
+
+export { forwardOptions } from './forward-options.js';
+
+/** What joins the ports. */
+interface Fabric {
+  /** Addresses that it knows; undefined: it does not look. */
+  readonly addresses?: number;
+  counters(port: Port): Readonly<FabricCounters>;
+  remove(port: Port): void;
+  close(): void;
+}
+
+const RATE_MILLISECONDS = 1000;
+
+/**
+ * Forwards between backends until a signal ends it, or fewer than two are left.
+ *
+ * @returns Exit status 0: ended by SIGINT, SIGTERM or SIGHUP. 1: a backend could not be opened, or
+ * too few were left. 2: an argument that no backend can have.
+ */
+export async function forward(options: ForwardOptions): Promise<number> {
+  const report = new ForwardReport(options.json);
+  const stop = new AbortController();
+  const end = () => {
+    stop.abort(0);
+  };
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  process.stdout.on('error', end); // nobody reads any more
+  const ports = new Map<string, Port>();
+  try {
+    const failure = await openAll(options, ports, report, stop.signal);
+    if (failure !== undefined) return failure;
+    return await new Forwarding(ports, report).run(stop);
+  } finally {
+    for (const port of ports.values()) await port.close();
+  }
+}
+
+/** The exit status when one can't be opened. */
+async function openAll(
+  options: ForwardOptions,
+  ports: Map<string, Port>,
+  report: ForwardReport,
+  { aborted }: AbortSignal,
+): Promise<number | undefined> {
+  const each = portOptions(options);
+  for (const [i, { text }] of options.backends.entries()) {
+    if (aborted || !each[i]) return 0;
+    try {
+      ports.set(text, await openPort(each[i]));
+    } catch (error) {
+      return report.failed(text, error);
+    }
+  }
+  return undefined;
+}
+
+/** Between two a cable, which loses nothing; between more a switch. */
+function join(ports: readonly Port[]): Fabric {
+  const [left, right] = ports;
+  if (left && right && ports.length === 2) return new Cable(left, right);
+  const fabric = new LearningSwitch();
+  for (const port of ports) fabric.add(port);
+  return fabric;
+}
+
+/** Open ports, joined, and what is told of them. */
+class Forwarding {
+  readonly #ports: Map<string, Port>;
+  readonly #report: ForwardReport;
+  readonly #fabric: Fabric;
+  /** The last that was seen of each backend; of a lost one nothing newer comes. */
+  readonly #counts = new Map<string, PortCounts>();
+
+  constructor(ports: Map<string, Port>, report: ForwardReport) {
+    this.#ports = ports;
+    this.#report = report;
+    this.#fabric = join([...ports.values()]);
+  }
+
+  /** Until the signal comes, whose reason is the exit status. */
+  async run(stop: AbortController): Promise<number> {
+    this.#watch(stop);
+    this.#report.ready(this.#look());
+    const live = setInterval(() => {
+      if (this.#report.live) this.#report.rates(this.#look());
+    }, RATE_MILLISECONDS);
+    await aborted(stop.signal);
+    clearInterval(live);
+    this.#report.summary(this.#look(), this.#fabric.addresses);
+    this.#fabric.close();
+    return stop.signal.reason as number;
+  }
+
+  #watch(stop: AbortController): void {
+    for (const [backend, port] of this.#ports) {
+      port.on('repair', (report) => {
+        this.#report.repaired(backend, report);
+      });
+      port.on('error', (error) => {
+        this.#lose(backend, port, error);
+        if (this.#ports.size < 2) stop.abort(1);
+      });
+    }
+  }
+
+  /** The others go on without it. */
+  #lose(backend: string, port: Port, error: Error): void {
+    this.#look();
+    this.#report.lost(backend, error);
+    this.#fabric.remove(port);
+    this.#ports.delete(backend);
+    port.close().catch((reason: unknown) => {
+      this.#report.lost(backend, reason as Error);
+    });
+  }
+
+  /** Counters of all, as far as they can be read. */
+  #look(): PortCounts[] {
+    for (const [backend, port] of this.#ports) {
+      const statistics = read(port);
+      if (statistics) this.#counts.set(backend, counts(backend, port, statistics, this.#fabric));
+    }
+    return [...this.#counts.values()];
+  }
+}
+
+/** Undefined while its interface is gone. */
+function read(port: Port): PortStatistics | undefined {
+  try {
+    return port.statistics();
+  } catch {
+    return undefined;
+  }
+}
+
+function counts(
+  backend: string,
+  port: Port,
+  { receive, transmit, link, repairs }: PortStatistics,
+  fabric: Fabric,
+): PortCounts {
+  return {
+    backend,
+    name: port.name,
+    received: { frames: receive.frames, bytes: receive.bytes },
+    sent: { frames: transmit.frames, bytes: transmit.bytes },
+    missed: link.counters.transmitDropped,
+    repairs,
+    ...fabric.counters(port),
+  };
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+}

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+
+import { forwardOptions, portOptions } from '#lib/cli/forward-options';
+
+const root = path.dirname(require.resolve('vhost-net/package.json'));
+const MAIN = path.join(root, 'dist/cli/main.js');
+
+/** Options that must be right. */
+function options(...args: string[]) {
+  const read = forwardOptions(args);
+  if (typeof read === 'string') assert.fail(read);
+  return read;
+}
+
+const backends = (...args: string[]) => portOptions(options(...args)).map(({ backend }) => backend);
+
+describe('vhost-net forward', () => {
+  it('takes its options', () => {
+    const read = options('tap:a', 'packet:veth1@blue', '--queues', '2', '--ovs=br0', '--json');
+    assert.deepEqual(read, {
+      backends: [
+        { text: 'tap:a', kind: 'tap', name: 'a', netns: undefined },
+        { text: 'packet:veth1@blue', kind: 'packet', name: 'veth1', netns: 'blue' },
+      ],
+      ovs: 'br0',
+      queues: 2,
+      json: true,
+    });
+    assert.deepEqual(options('tap:a', 'tap:b').queues, 1);
+  });
+
+  it('makes of a backend what openPort takes', () => {
+    assert.deepEqual(backends('tap:a', 'tap:b@/run/netns/x', 'packet:veth1'), [
+      { tap: 'a' },
+      { tap: 'b', netns: '/run/netns/x' },
+      { packet: 'veth1' },
+    ]);
+    const [macvtap] = backends('macvtap:eth0', 'tap:a') as { macvtap?: string; link?: string }[];
+    assert.equal(macvtap?.link, 'eth0');
+    assert.match(macvtap.macvtap ?? '', /^mvt\d+$/);
+  });
+
+  it('makes the last tap, and no other, a port of the bridge: two would be a loop', () => {
+    assert.deepEqual(backends('tap:a', 'tap:b', 'packet:c', '--ovs', 'br0'), [
+      { tap: 'a' },
+      { tap: 'b', ovs: { bridge: 'br0' } },
+      { packet: 'c' },
+    ]);
+  });
+
+  it('refuses what is wrong by name, with exit status 2', () => {
+    const wrong: [string[], RegExp][] = [
+      [[], /it takes two backends or more/],
+      [['tap:a'], /it takes two backends or more/],
+      [['tap:a', 'tap:a'], /'tap:a' can be given only once/],
+      [['a', 'b'], /a backend is one of tap:NAME, macvtap:NAME, packet:NAME, .* not 'a'/],
+      [['tap:a', 'tun:b'], /not 'tun:b'/],
+      [['tap:a', 'tap:'], /not 'tap:'/],
+      [['tap:a', 'tap:b@'], /not 'tap:b@'/],
+      [
+        ['tap:a', 'tap:b', '--queues=0'],
+        /--queues takes a number of queue pairs, 1 to \d, not '0'/,
+      ],
+      [['tap:a', 'tap:b', '--queues=x'], /--queues takes/],
+      [['tap:a', 'tap:b', '--queues=99'], /--queues takes/],
+      [['tap:a', 'tap:b', '--ovs='], /--ovs takes the name of a bridge/],
+      [['packet:a', 'packet:b', '--ovs=br0'], /--ovs needs a tap/],
+      [['tap:a', 'tap:b', '--yaml'], /'--yaml'/],
+    ];
+    for (const [args, complaint] of wrong) {
+      const read = forwardOptions(args);
+      assert.match(typeof read === 'string' ? read : 'no complaint', complaint, args.join(' '));
+    }
+    for (const args of [['tap:a'], ['tap:a', 'tun:b']]) {
+      const { status, stderr } = spawnSync(process.execPath, [MAIN, 'forward', ...args], {
+        encoding: 'utf8',
+      });
+      assert.equal(status, 2);
+      assert.match(stderr, /^vhost-net: forward: .*\n\nusage: vhost-net COMMAND/);
+    }
+  });
+
+  it('ends with 2 also where no backend could have such a name', () => {
+    const args = [MAIN, 'forward', `tap:${'b'.repeat(16)}`, 'tap:a'];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    assert.match(stderr, /^vhost-net: tap:b+: tap must be a name of 1 to 15 bytes/);
+    assert.equal(status, 2);
+  });
+
+  it('explains itself', () => {
+    const { status, stdout } = spawnSync(process.execPath, [MAIN, 'forward', '--help'], {
+      encoding: 'utf8',
+    });
+    assert.equal(status, 0);
+    assert.match(stdout, /forward A B \[C\.\.\.\] \[--ovs BRIDGE\] \[--queues N\] \[--json\]/);
+  });
+});

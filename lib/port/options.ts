@@ -91,7 +91,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   checkMicroseconds('pollMicroseconds', pollMicroseconds);
   checkMicroseconds('workerPollMicroseconds', workerPollMicroseconds);
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
-  checkQueueSize(queueSize, 2);
+  checkQueueSize(queueSize, 'queueSize', 2);
   const { coalesceFrames = defaultCoalescing(queueSize) } = options;
   checkCoalescing(coalesceFrames, queueSize);
   if (!['none', 'auto'].includes(offloads)) {

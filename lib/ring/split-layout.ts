@@ -67,11 +67,11 @@ export function wordPlaces({ avail, usedEvent, used, availEvent }: SplitLayout):
 }
 
 /** @throws {RangeError} No power of 2 from `least` to 32768. */
-export function checkQueueSize(size: number, least = 1): void {
-  if (typeof size !== 'number') throw misuse.type('queueSize', 'an integer', size);
+export function checkQueueSize(size: number, option = 'queueSize', least = 1): void {
+  if (typeof size !== 'number') throw misuse.type(option, 'an integer', size);
   const fits = Number.isInteger(size) && size >= least && size <= MAX_QUEUE_SIZE;
   if (!fits || (size & (size - 1)) !== 0)
-    throw misuse.range('queueSize', `a power of 2 in ${String(least)}..32768`, size);
+    throw misuse.range(option, `a power of 2 in ${String(least)}..32768`, size);
 }
 
 /** @throws {RangeError} Not an index of a ring: they run free over 16 bits. */

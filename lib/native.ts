@@ -34,6 +34,32 @@ export interface NativeWatcher {
   close(): void;
 }
 
+/** Parts of a vCPU's state that are one structure of the kernel's. */
+export type NativeVcpuState = 'regs' | 'sregs' | 'fpu' | 'lapic' | 'mpState';
+
+/**
+ * What a vCPU asks: reads return the number read. -1 is no question: it runs no more; then `address` is
+ * the reason (-1: it was stopped), `size` an errno, `value` a detail.
+ */
+export type NativeVcpuCallback = (
+  question: number,
+  address: number,
+  size: number,
+  value: number,
+) => number | undefined;
+
+/** One virtual CPU. */
+export interface NativeVcpu {
+  get(state: NativeVcpuState): Uint8Array;
+  set(state: NativeVcpuState, bytes: Uint8Array): void;
+  setCpuid(rows: Uint32Array): void;
+  setMsrs(rows: Uint32Array): number;
+  start(callback: NativeVcpuCallback): void;
+  stop(): void;
+  statistics(): number[];
+  close(): void;
+}
+
 /** `RTM_NEWLINK`, decoded; counters are the interface's own (receive = what the host received). */
 export interface NativeLink {
   index: number;
@@ -89,6 +115,34 @@ interface Native {
   eventfdDrain(eventfd: NativeDescriptor): number;
   eventfdWait(milliseconds: number, ...eventfds: NativeDescriptor[]): number;
   Watcher: new (eventfd: NativeDescriptor, callback: (count: number) => void) => NativeWatcher;
+
+  kvmOpen(path: string): NativeDescriptor;
+  kvmGetApiVersion(kvm: NativeDescriptor): number;
+  kvmCheckExtension(kvm: NativeDescriptor, capability: number): number;
+  kvmCreateVm(kvm: NativeDescriptor): NativeDescriptor;
+  kvmGetSupportedCpuid(kvm: NativeDescriptor): Uint32Array;
+  kvmSetTssAddr(vm: NativeDescriptor, address: number): void;
+  kvmSetIdentityMapAddr(vm: NativeDescriptor, address: number): void;
+  kvmCreateIrqchip(vm: NativeDescriptor): void;
+  kvmCreatePit2(vm: NativeDescriptor): void;
+  kvmSetUserMemoryRegion(
+    vm: NativeDescriptor,
+    slot: number,
+    guestAddress: bigint,
+    byteLength: bigint,
+    hostAddress: bigint,
+  ): void;
+  kvmSetGsiRouting(vm: NativeDescriptor, rows: Uint32Array): void;
+  kvmIrqfd(vm: NativeDescriptor, eventfd: NativeDescriptor, gsi: number, deassign: boolean): void;
+  kvmIoeventfd(
+    vm: NativeDescriptor,
+    eventfd: NativeDescriptor,
+    address: bigint,
+    deassign: boolean,
+  ): void;
+  kvmIrqLine(vm: NativeDescriptor, gsi: number, level: boolean): void;
+  kvmGetStatsFd(vm: NativeDescriptor): NativeDescriptor;
+  Vcpu: new (kvm: NativeDescriptor, vm: NativeDescriptor, id: number) => NativeVcpu;
 
   vhostOpen(path: string): NativeDescriptor;
   vhostSetOwner(vhost: NativeDescriptor): number;

@@ -137,6 +137,20 @@ Napi::Uint8Array Arguments::Bytes(size_t index, const char* name) {
   return ok_ ? info_[index].As<Napi::Uint8Array>() : Napi::Uint8Array();
 }
 
+std::vector<uint32_t> Arguments::Words32(size_t index, const char* name, size_t row, size_t most) {
+  const bool fits = ok_ && index < info_.Length() && info_[index].IsTypedArray() &&
+                    info_[index].As<Napi::TypedArray>().TypedArrayType() == napi_uint32_array;
+  if (ok_ && !fits) FailType(name, "a Uint32Array");
+  if (!ok_) return {};
+  const auto words = info_[index].As<Napi::Uint32Array>();
+  if (words.ElementLength() % row != 0 || words.ElementLength() > row * most) {
+    FailRange(name, "at most " + std::to_string(most) + " rows of " + std::to_string(row));
+    return {};
+  }
+  const uint32_t* first = words.Data();
+  return {first, first + words.ElementLength()};
+}
+
 std::shared_ptr<OpenFile> Arguments::File(size_t index, const char* name) {
   if (!ok_) return nullptr;
   Descriptor* descriptor = index < info_.Length() ? Descriptor::From(info_[index]) : nullptr;
@@ -151,18 +165,28 @@ std::shared_ptr<OpenFile> Arguments::File(size_t index, const char* name) {
   return descriptor->file();
 }
 
-std::shared_ptr<OpenFile> Arguments::EventFd(size_t index, const char* name) {
+std::shared_ptr<OpenFile> Arguments::FileOf(size_t index, const char* name, FileKind kind,
+                                            const char* expected) {
   std::shared_ptr<OpenFile> file = File(index, name);
-  if (!file || file->kind == FileKind::kEventFd) return file;
-  FailType(name, "an eventfd");
+  if (!file || file->kind == kind) return file;
+  FailType(name, expected);
   return nullptr;
 }
 
+std::shared_ptr<OpenFile> Arguments::EventFd(size_t index, const char* name) {
+  return FileOf(index, name, FileKind::kEventFd, "an eventfd");
+}
+
 std::shared_ptr<OpenFile> Arguments::Vhost(size_t index, const char* name) {
-  std::shared_ptr<OpenFile> file = File(index, name);
-  if (!file || file->kind == FileKind::kVhost) return file;
-  FailType(name, "a descriptor that vhostOpen() made");
-  return nullptr;
+  return FileOf(index, name, FileKind::kVhost, "a descriptor that vhostOpen() made");
+}
+
+std::shared_ptr<OpenFile> Arguments::Kvm(size_t index, const char* name) {
+  return FileOf(index, name, FileKind::kKvm, "a descriptor that kvmOpen() made");
+}
+
+std::shared_ptr<OpenFile> Arguments::Vm(size_t index, const char* name) {
+  return FileOf(index, name, FileKind::kVm, "a descriptor that kvmCreateVm() made");
 }
 
 int Arguments::OptionalFd(size_t index, const char* name) {
@@ -196,6 +220,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportEventFd(env, exports);
   ExportWait(env, exports);
   ExportWatcher(env, exports);
+  ExportKvm(env, exports);
+  ExportVcpu(env, exports);
   ExportVhost(env, exports);
   ExportVhostFeatures(env, exports);
   ExportVhostVring(env, exports);

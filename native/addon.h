@@ -42,12 +42,17 @@ class Arguments {
   Napi::Function Function(size_t index, const char* name);
   Napi::Array Array(size_t index, const char* name);
   Napi::Uint8Array Bytes(size_t index, const char* name);
+  /// A copy of a Uint32Array of whole rows, at most `most` of them.
+  std::vector<uint32_t> Words32(size_t index, const char* name, size_t row, size_t most);
   /// An open Descriptor. None when it is closed or of another kind (an error was thrown).
   std::shared_ptr<OpenFile> File(size_t index, const char* name);
   /// The same for one that eventfdCreate() made.
   std::shared_ptr<OpenFile> EventFd(size_t index, const char* name);
   /// The same for one that vhostOpen() made.
   std::shared_ptr<OpenFile> Vhost(size_t index, const char* name);
+  /// The same for what kvmOpen() and kvmCreateVm() made.
+  std::shared_ptr<OpenFile> Kvm(size_t index, const char* name);
+  std::shared_ptr<OpenFile> Vm(size_t index, const char* name);
   /// An open Descriptor, or -1 where the argument is absent.
   int OptionalFd(size_t index, const char* name);
 
@@ -55,6 +60,8 @@ class Arguments {
   void FailRange(const char* name, const std::string& expected);
 
  private:
+  std::shared_ptr<OpenFile> FileOf(size_t index, const char* name, FileKind kind,
+                                   const char* expected);
   /// Whether this is the first failure, so that there is something to throw.
   bool Fail();
 
@@ -68,6 +75,8 @@ void ExportPages(Napi::Env env, Napi::Object exports);
 void ExportEventFd(Napi::Env env, Napi::Object exports);
 void ExportWait(Napi::Env env, Napi::Object exports);
 void ExportWatcher(Napi::Env env, Napi::Object exports);
+void ExportKvm(Napi::Env env, Napi::Object exports);
+void ExportVcpu(Napi::Env env, Napi::Object exports);
 void ExportVhost(Napi::Env env, Napi::Object exports);
 void ExportVhostFeatures(Napi::Env env, Napi::Object exports);
 void ExportVhostVring(Napi::Env env, Napi::Object exports);

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -34,10 +35,10 @@ struct DirtyLog {
 constexpr uint32_t kVringCount = 2;
 
 /// What is known of an open file. Reading and writing eight bytes is for eventfds: on anything else
-/// it would wait for ever, or take and leave what belongs to somebody. Requests of vhost are for
-/// what was opened for them, and of which there is no duplicate: what the kernel was told by way of
-/// another descriptor nobody here would know.
-enum class FileKind { kEventFd, kVhost, kOther };
+/// it would wait for ever, or take and leave what belongs to somebody. Requests of vhost and KVM
+/// are for what was opened for them, and of which there is no duplicate: what the kernel was told
+/// by way of another descriptor nobody here would know.
+enum class FileKind { kEventFd, kVhost, kKvm, kVm, kOther };
 
 /// A descriptor and what must outlive it. Shared by the JavaScript wrapper and by a watcher, so
 /// that neither can close it under the other.
@@ -53,6 +54,8 @@ struct OpenFile {
   DirtyLog log;
   bool logs_all = false;  ///< whether VHOST_F_LOG_ALL is in force
   pid_t worker = 0;       ///< 0: none, or it can't be known which
+  /// What a virtual machine has for memory, by slot. Its virtual CPUs hold this whole file.
+  std::map<uint32_t, std::shared_ptr<Mapping>> slots;
   UniqueFd fd;
   FileKind kind;
 };

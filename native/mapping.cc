@@ -32,6 +32,19 @@ Registry& TheRegistry() {
 // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a count of the whole process.
 std::atomic<size_t> range_count = 0;
 
+/// A huge page begins at a multiple of its size. Addresses that were free a moment ago, as a wish
+/// only: whoever was faster has them, and then there are a few huge pages less.
+void* AlignedHint(size_t length) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  if (length < kHugePage) return nullptr;
+  const size_t room = length + kHugePage;
+  void* free = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (free == MAP_FAILED) return nullptr;
+  ::munmap(free, room);
+  const auto begin = reinterpret_cast<uintptr_t>(free);
+  return static_cast<char*>(free) + (kHugePage - begin % kHugePage) % kHugePage;
+}
+
 }  // namespace
 
 AddressRange::AddressRange(void* base, size_t length) : base_(base), length_(length) {
@@ -94,7 +107,8 @@ int Mapping::FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out) {
 
 int Mapping::Map(UniqueFd fd, const MappingOptions& options, std::shared_ptr<Mapping>* out) {
   const int flags = fd.valid() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-  void* base = ::mmap(nullptr, options.length, PROT_READ | PROT_WRITE, flags, fd.get(), 0);
+  void* hint = options.huge_pages ? AlignedHint(options.length) : nullptr;
+  void* base = ::mmap(hint, options.length, PROT_READ | PROT_WRITE, flags, fd.get(), 0);
   if (base == MAP_FAILED) return errno;
   auto range = std::make_shared<AddressRange>(base, options.length);
   auto mapping = std::make_shared<Mapping>(std::move(range), std::move(fd));

@@ -1,0 +1,203 @@
+import { VhostError } from '../errors.js';
+
+/**
+ * What a boot loader reads of a Linux kernel, and where its parts go.
+ *
+ * Spec: `Documentation/arch/x86/boot.rst` "The Real-Mode Kernel Header"; offsets count from the
+ * beginning of the file, which are also those of the zero page.
+ */
+export const SETUP = {
+  begin: 0x1f1,
+  bootFlag: 0x1fe,
+  jumpLength: 0x201,
+  magic: 0x202,
+  version: 0x206,
+  loader: 0x210,
+  loadFlags: 0x211,
+  initrd: 0x218,
+  initrdLength: 0x21c,
+  commandLine: 0x228,
+  initrdMost: 0x22c,
+  alignment: 0x230,
+  relocatable: 0x234,
+  extraFlags: 0x236,
+  commandLineMost: 0x238,
+  payload: 0x248,
+  payloadLength: 0x24c,
+  preferred: 0x258,
+  initLength: 0x260,
+  /** The longest that a header can be: behind it the zero page goes on with other things. */
+  end: 0x290,
+} as const;
+
+const BOOT_FLAG = 0xaa55;
+const MAGIC = 0x53726448; // HdrS
+/** Protocol 2.12, Linux 3.8: the first that can tell of a 64-bit entry. */
+const OLDEST = 0x020c;
+/** `xloadflags`: there is a 64-bit entry. */
+const XLF_KERNEL_64 = 1;
+const SECTOR = 512;
+const ENTRY_64 = 0x200;
+
+/** Where the protected part of a bzImage goes; it moves itself to where it wants to be. */
+const LOAD_ADDRESS = 0x100000;
+
+/** Bytes, and where they go. */
+export interface KernelSegment {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  /** With what is zero behind the bytes. */
+  readonly memoryLength: number;
+}
+
+/** A kernel that can be loaded. */
+export interface KernelImage {
+  /** From {@link SETUP}.begin on, for the zero page. */
+  readonly header: Uint8Array;
+  readonly segments: readonly KernelSegment[];
+  /** Where the first vCPU begins, in 64-bit mode. */
+  readonly entry: number;
+  /** The first address that the kernel does not use before it knows what memory there is. */
+  readonly end: number;
+  /** The last address that an initrd may have. */
+  readonly initrdMost: number;
+  /** Bytes of a command line, without its terminator. */
+  readonly commandLineMost: number;
+}
+
+function refuse(reason: string): never {
+  throw new VhostError('ERR_VHOST_KERNEL_IMAGE', `this is no kernel that can be booted: ${reason}`);
+}
+
+/** Views of a kernel file's header; every field was checked to be in the file. */
+export function setupView(file: Uint8Array): DataView {
+  if (file.byteLength < SETUP.end) refuse(`${String(file.byteLength)} bytes are too short`);
+  return new DataView(file.buffer, file.byteOffset, file.byteLength);
+}
+
+/** Whether a file is an ELF, as an uncompressed kernel is. */
+export function isElf(file: Uint8Array): boolean {
+  return file.byteLength > 4 && file[0] === 0x7f && file[1] === 0x45 && file[2] === 0x4c;
+}
+
+/**
+ * Reads a bzImage.
+ *
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`, with what is wrong with it.
+ */
+export function readBzImage(file: Uint8Array): KernelImage {
+  const view = setupView(file);
+  checkSetup(view);
+  const start = protectedStart(view);
+  if (start >= file.byteLength) refuse('it ends before its protected-mode part');
+  const bytes = file.subarray(start);
+  const preferred = Number(view.getBigUint64(SETUP.preferred, true));
+  return {
+    ...limits(view),
+    header: headerOf(file),
+    segments: [{ address: LOAD_ADDRESS, bytes, memoryLength: bytes.byteLength }],
+    entry: LOAD_ADDRESS + ENTRY_64,
+    end: Math.max(preferred, LOAD_ADDRESS) + view.getUint32(SETUP.initLength, true),
+  };
+}
+
+function checkSetup(view: DataView): void {
+  if (view.getUint16(SETUP.bootFlag, true) !== BOOT_FLAG) refuse('it has no boot flag');
+  if (view.getUint32(SETUP.magic, true) !== MAGIC) refuse('it has no setup header');
+  const version = view.getUint16(SETUP.version, true);
+  if (version < OLDEST) {
+    refuse(`boot protocol ${version.toString(16)} is older than 2.12 (Linux 3.8)`);
+  }
+  if ((view.getUint16(SETUP.extraFlags, true) & XLF_KERNEL_64) === 0) {
+    refuse('it has no 64-bit entry (a 32-bit kernel?)');
+  }
+}
+
+/** Behind the real-mode part; 0 sectors of it mean 4. */
+function protectedStart(view: DataView): number {
+  return ((view.getUint8(SETUP.begin) || 4) + 1) * SECTOR;
+}
+
+function limits(view: DataView): { initrdMost: number; commandLineMost: number } {
+  return {
+    initrdMost: view.getUint32(SETUP.initrdMost, true),
+    commandLineMost: view.getUint32(SETUP.commandLineMost, true),
+  };
+}
+
+function headerOf(file: Uint8Array): Uint8Array {
+  const end = SETUP.magic + (file[SETUP.jumpLength] ?? 0);
+  return file.slice(SETUP.begin, Math.min(end, SETUP.end));
+}
+
+/**
+ * The compressed kernel inside a bzImage.
+ *
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`.
+ */
+export function payloadOf(file: Uint8Array): Uint8Array {
+  const view = setupView(file);
+  checkSetup(view);
+  const start = protectedStart(view) + view.getUint32(SETUP.payload, true);
+  const end = start + view.getUint32(SETUP.payloadLength, true);
+  if (end > file.byteLength) refuse('it ends within its payload');
+  return file.subarray(start, end);
+}
+
+const PT_LOAD = 1;
+const EM_X86_64 = 62;
+const PROGRAM_HEADER = 56;
+
+/**
+ * Reads an uncompressed kernel.
+ *
+ * @param bzImage  Where it was taken from: its header knows what the kernel itself does not tell.
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`, with what is wrong with it.
+ */
+export function readVmlinux(file: Uint8Array, bzImage?: Uint8Array): KernelImage {
+  if (!isElf(file) || file.byteLength < 64) refuse('it is no ELF file');
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  if (view.getUint8(4) !== 2 || view.getUint16(18, true) !== EM_X86_64) {
+    refuse('it is no ELF file of x86-64');
+  }
+  const segments = elfSegments(view, file);
+  const ends = segments.map(({ address, memoryLength }) => address + memoryLength);
+  const setup = bzImage && setupView(bzImage);
+  return {
+    ...(setup ? limits(setup) : { initrdMost: 0x7fffffff, commandLineMost: 2047 }),
+    header: bzImage ? headerOf(bzImage) : plainHeader(),
+    segments,
+    entry: Number(view.getBigUint64(24, true)),
+    end: Math.max(...ends, setup ? readBzImage(bzImage).end : 0),
+  };
+}
+
+function elfSegments(view: DataView, file: Uint8Array): KernelSegment[] {
+  const table = Number(view.getBigUint64(32, true));
+  const count = view.getUint16(56, true);
+  if (table + count * PROGRAM_HEADER > file.byteLength) refuse('its program headers are cut off');
+  const segments = Array.from({ length: count }, (_, index) =>
+    elfSegment(view, file, table + index * PROGRAM_HEADER),
+  ).filter((one) => one !== undefined);
+  if (segments.length === 0) refuse('it has nothing to load');
+  return segments;
+}
+
+function elfSegment(view: DataView, file: Uint8Array, at: number): KernelSegment | undefined {
+  const field = (offset: number) => Number(view.getBigUint64(at + offset, true));
+  if (view.getUint32(at, true) !== PT_LOAD) return undefined;
+  const [start, address, length, memoryLength] = [field(8), field(24), field(32), field(40)];
+  if (start + length > file.byteLength) refuse('it ends within a segment');
+  if (memoryLength < length) refuse('a segment is longer than its memory');
+  return { address, bytes: file.subarray(start, start + length), memoryLength };
+}
+
+/** Of a kernel that came without a header: what the kernel itself looks at. */
+function plainHeader(): Uint8Array {
+  const view = new DataView(new ArrayBuffer(SETUP.end));
+  view.setUint16(SETUP.bootFlag, BOOT_FLAG, true);
+  view.setUint32(SETUP.magic, MAGIC, true);
+  view.setUint16(SETUP.version, OLDEST, true);
+  view.setUint8(SETUP.loadFlags, 1);
+  return new Uint8Array(view.buffer).slice(SETUP.begin);
+}

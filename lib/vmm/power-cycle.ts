@@ -1,0 +1,134 @@
+import type { GuestRam } from './guest-ram.js';
+import { loadLinux } from './linux-boot.js';
+import type { LinuxBoot } from './linux-boot.js';
+import type { BusDevice } from './platform.js';
+import { setUpAnyCpu, setUpBootCpu, writeCpuTables } from './x86-cpu.js';
+import type { Kvm, KvmVm } from '../sys/kvm.js';
+import { Vcpu } from '../sys/vcpu.js';
+import type { VcpuBus, VcpuEnd, VcpuStatistics } from '../sys/vcpu.js';
+import { allOrNothing } from '../undo.js';
+import type { UndoList } from '../undo.js';
+
+/** Guest addresses that KVM needs for itself on Intel's processors: a page, and three behind it. */
+const IDENTITY_MAP = 0xfffbc000;
+const TSS = IDENTITY_MAP + 0x1000;
+
+/** What a machine is, whether it is on or off. */
+export interface MachineParts {
+  readonly kvm: Kvm;
+  readonly ram: GuestRam;
+  readonly ports: BusDevice;
+  readonly memory: BusDevice;
+  readonly boot: LinuxBoot;
+  readonly cpus: number;
+}
+
+/**
+ * One life of a machine from power-on to power-off: a virtual machine of KVM, new each time, so that
+ * nothing of interrupt controllers, clocks or registers is left from the one before.
+ *
+ * Down: the vCPUs are stopped first. Then whatever was attached to the virtual machine is detached, by
+ * its owner; then it closes, and last the pin on its memory goes.
+ */
+export class PowerCycle {
+  readonly vm: KvmVm;
+  readonly #vcpus: readonly Vcpu[];
+  readonly #parts: MachineParts;
+  readonly #down: UndoList;
+  #ended: Promise<VcpuEnd> | undefined;
+  #statistics: readonly VcpuStatistics[] | undefined;
+
+  /**
+   * Makes the virtual machine and its vCPUs, and loads the kernel.
+   *
+   * @throws {VhostSystemError} What KVM refuses.
+   */
+  static prepare(parts: MachineParts): PowerCycle {
+    return allOrNothing((undo) => new PowerCycle(undo, parts));
+  }
+
+  private constructor(undo: UndoList, parts: MachineParts) {
+    this.#down = undo;
+    this.#parts = parts;
+    const pin = parts.ram.memory.pin('a virtual machine');
+    undo.push(() => {
+      pin.release();
+    });
+    this.vm = parts.kvm.createVm();
+    undo.push(() => {
+      this.vm.close();
+    });
+    setUpVm(this.vm, parts.ram);
+    const entry = loadLinux(parts.ram.memory, parts.boot);
+    writeCpuTables(parts.ram.memory);
+    this.#vcpus = this.#makeVcpus(undo);
+    const [first] = this.#vcpus;
+    if (first) setUpBootCpu(first, entry);
+  }
+
+  /** Lets the vCPUs run. Settles when the first of them has ended, and all others as well. */
+  start(): Promise<VcpuEnd> {
+    const bus = busOf(this.#parts);
+    const ends = this.#vcpus.map((vcpu) => vcpu.start(bus));
+    this.#ended = Promise.race(ends).then(async (end) => {
+      for (const vcpu of this.#vcpus) void vcpu.stop();
+      await Promise.all(ends);
+      return end;
+    });
+    return this.#ended;
+  }
+
+  /** Ends the vCPUs, wherever they are. Settles when their threads are gone. */
+  async stop(): Promise<void> {
+    for (const vcpu of this.#vcpus) void vcpu.stop();
+    await this.#ended;
+  }
+
+  /** Of each vCPU. */
+  statistics(): readonly VcpuStatistics[] {
+    return this.#statistics ?? this.#vcpus.map((vcpu) => vcpu.statistics());
+  }
+
+  /** Closes the virtual machine. Only after {@link stop}, and when nothing is attached to it. */
+  close(): void {
+    this.#statistics = this.statistics();
+    this.#down.unwind();
+  }
+
+  #makeVcpus(undo: UndoList): Vcpu[] {
+    const { kvm, cpus } = this.#parts;
+    const leaves = kvm.supportedCpuid();
+    return Array.from({ length: cpus }, (_, id) => {
+      const vcpu = new Vcpu(kvm, this.vm, id);
+      undo.push(() => {
+        vcpu.close();
+      });
+      setUpAnyCpu(vcpu, leaves, id);
+      return vcpu;
+    });
+  }
+}
+
+function setUpVm(vm: KvmVm, ram: GuestRam): void {
+  vm.setIdentityMapAddress(IDENTITY_MAP);
+  vm.setTssAddress(TSS);
+  vm.createIrqchip();
+  vm.createPit();
+  ram.memory.regions.forEach(({ guestAddress, byteLength, hostAddress }, slot) => {
+    const place = { guestAddress: BigInt(guestAddress), byteLength: BigInt(byteLength) };
+    vm.setMemory({ slot, ...place, hostAddress });
+  });
+}
+
+function busOf({ ports, memory }: MachineParts): VcpuBus {
+  return {
+    readPort: (port, size) => ports.read(port, size),
+    writePort: (port, size, value) => {
+      ports.write(port, size, value);
+    },
+    readMemory: (address, size) => memory.read(address, size),
+    writeMemory: (address, size, value) => {
+      memory.write(address, size, value);
+    },
+  };
+}

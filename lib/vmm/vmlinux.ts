@@ -1,0 +1,104 @@
+/**
+ * The way around the kernel's own decompression, which is the longest part of a boot: the kernel is
+ * taken out of its bzImage once, and kept.
+ */
+import { spawn } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import zlib from 'node:zlib';
+
+import { isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
+import type { KernelImage } from './kernel-image.js';
+
+/** How a payload begins, and what unpacks it. */
+const FORMATS: readonly (readonly [magic: string, command: readonly string[]])[] = [
+  ['28b52ffd', ['zstd', '-dc']],
+  ['fd377a58', ['xz', '-dc']],
+  ['02214c18', ['lz4', '-dc']],
+  ['425a68', ['bzip2', '-dc']],
+  ['5d0000', ['xz', '-dc', '--format=lzma']],
+  ['894c5a', ['lzop', '-dc']],
+];
+const GZIP = '1f8b';
+
+/** `arch/x86/boot/compressed`: the length of what is packed follows it, except where gzip has it itself. */
+const TRAILER = 4;
+
+/** Where unpacked kernels are kept: `VHOST_NET_CACHE`, or the user's cache. */
+function cacheFolder(): string {
+  const { VHOST_NET_CACHE, XDG_CACHE_HOME } = process.env;
+  if (VHOST_NET_CACHE !== undefined) return path.join(VHOST_NET_CACHE, 'vmlinux');
+  const cache = XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
+  return path.join(cache, 'vhost-net', 'vmlinux');
+}
+
+/**
+ * Reads a kernel file: an uncompressed one as it is; a bzImage unpacked, or as it is where nothing here
+ * can unpack it.
+ *
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted.
+ */
+export async function readKernel(file: string): Promise<KernelImage> {
+  const bytes = await fs.readFile(file);
+  if (isElf(bytes)) return readVmlinux(bytes);
+  const packed = readBzImage(bytes);
+  const kernel = await unpacked(bytes);
+  return kernel ? readVmlinux(kernel, bytes) : packed;
+}
+
+/** The kernel of a bzImage, from the cache or for it; undefined when it can't be had. */
+async function unpacked(bzImage: Uint8Array): Promise<Uint8Array | undefined> {
+  const payload = payloadOf(bzImage);
+  const kept = path.join(cacheFolder(), cacheKey(bzImage, payload));
+  const found = await fs.readFile(kept).catch(() => undefined);
+  if (found) return found;
+  const kernel = await unpack(payload).catch(() => undefined);
+  if (!kernel || !isElf(kernel)) return undefined;
+  await keep(kept, kernel).catch(() => undefined); // It is only slower the next time.
+  return kernel;
+}
+
+/** What tells kernels apart, at a fraction of a hash over all: header, version, both ends, lengths. */
+function cacheKey(bzImage: Uint8Array, payload: Uint8Array): string {
+  const end = 1 << 16;
+  const hash = createHash('sha256').update(`${String(bzImage.length)} ${String(payload.length)}`);
+  hash.update(bzImage.subarray(0, end)).update(payload.subarray(0, end));
+  return hash.update(payload.subarray(-end)).digest('hex').slice(0, 32);
+}
+
+/** A rename is whole or not at all: nobody finds half a kernel. */
+async function keep(kept: string, kernel: Uint8Array): Promise<void> {
+  await fs.mkdir(path.dirname(kept), { recursive: true });
+  const partial = `${kept}.${randomUUID()}`;
+  try {
+    await fs.writeFile(partial, kernel);
+    await fs.rename(partial, kept);
+  } finally {
+    await fs.rm(partial, { force: true });
+  }
+}
+
+async function unpack(payload: Uint8Array): Promise<Uint8Array | undefined> {
+  const begin = Buffer.from(payload.subarray(0, 4)).toString('hex');
+  if (begin.startsWith(GZIP)) return zlib.gunzipSync(payload);
+  const [, command] = FORMATS.find(([magic]) => begin.startsWith(magic)) ?? [];
+  return command && filter(command, payload.subarray(0, payload.length - TRAILER));
+}
+
+/** What a program makes of its input. */
+function filter([program = '', ...args]: readonly string[], input: Uint8Array): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'ignore'] });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.once('error', reject);
+    child.once('close', (status) => {
+      if (status === 0) resolve(Buffer.concat(chunks));
+      else reject(new Error(`${program} ended with ${String(status)}`));
+    });
+    child.stdin.on('error', () => undefined); // How it ended says more.
+    child.stdin.end(input);
+  });
+}

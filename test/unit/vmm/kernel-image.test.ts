@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import zlib from 'node:zlib';
+
+import { bzImage, elf } from '../../support/kernel-files.js';
+import { payloadOf, readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
+import { readKernel } from '#lib/vmm/vmlinux';
+
+const refusal = (pattern: RegExp) => ({ code: 'ERR_VHOST_KERNEL_IMAGE', message: pattern });
+const SEGMENTS = [
+  { address: 0x1000000, bytes: new Uint8Array(64).fill(1), memoryLength: 64 },
+  { address: 0x1200000, bytes: new Uint8Array(32).fill(2), memoryLength: 0x5000 },
+];
+
+describe('readBzImage', () => {
+  it('finds the protected part, the 64-bit entry, and what the kernel will use', () => {
+    const kernel = readBzImage(bzImage());
+    assert.equal(kernel.entry, 0x100200);
+    assert.equal(kernel.end, 0x1300000);
+    assert.equal(kernel.segments[0]?.address, 0x100000);
+    assert.equal(kernel.segments[0].bytes[0], 0xc3);
+    assert.equal(kernel.initrdMost, 0x7fffffff);
+    assert.equal(kernel.commandLineMost, 2047);
+  });
+
+  it('keeps the header up to where it says that it ends', () => {
+    assert.equal(readBzImage(bzImage()).header.length, 0x202 + 0x6a - 0x1f1);
+  });
+
+  for (const [what, file, reason] of [
+    ['a text', Buffer.from('#!/bin/sh\n'), /too short/],
+    ['zeros', new Uint8Array(4096), /no boot flag/],
+    ['a boot sector', bzImage({ magic: 0 }), /no setup header/],
+    ['a kernel of 2010', bzImage({ version: 0x020a }), /protocol 20a is older/],
+    ['a 32-bit kernel', bzImage({ xloadflags: 0 }), /no 64-bit entry/],
+    ['a file that was cut off', bzImage().subarray(0, 1024), /ends before/],
+  ] as const) {
+    it(`refuses ${what} with the reason`, () => {
+      assert.throws(() => readBzImage(file), refusal(reason));
+    });
+  }
+
+  it('refuses a payload that the file does not hold', () => {
+    assert.throws(() => payloadOf(bzImage().subarray(0, -1)), refusal(/within its payload/));
+  });
+});
+
+describe('readVmlinux', () => {
+  it('has the segments that are to be loaded, with what is zero behind them', () => {
+    const kernel = readVmlinux(elf(0x1000000, SEGMENTS));
+    assert.equal(kernel.entry, 0x1000000);
+    assert.equal(kernel.end, 0x1205000);
+    assert.deepEqual(
+      kernel.segments.map(({ address, memoryLength }) => [address, memoryLength]),
+      SEGMENTS.map(({ address, memoryLength }) => [address, memoryLength]),
+    );
+  });
+
+  it('takes limits and room from the bzImage that it was in', () => {
+    const outer = bzImage({ commandLineMost: 100, initLength: 0x4000000 });
+    const kernel = readVmlinux(elf(0x1000000, SEGMENTS), outer);
+    assert.equal(kernel.commandLineMost, 100);
+    assert.equal(kernel.end, 0x5000000);
+  });
+
+  for (const [what, file, reason] of [
+    ['what is no ELF', new Uint8Array(100), /no ELF file/],
+    ['one of another processor', elf(0, SEGMENTS, 183), /no ELF file of x86-64/],
+    ['one without anything to load', elf(0, []), /nothing to load/],
+    ['one that was cut off', elf(0, SEGMENTS).subarray(0, -1), /within a segment/],
+  ] as const) {
+    it(`refuses ${what} with the reason`, () => {
+      assert.throws(() => readVmlinux(file), refusal(reason));
+    });
+  }
+});
+
+describe('readKernel', () => {
+  let folder: string;
+  let file: string;
+  const before = process.env['VHOST_NET_CACHE'];
+
+  beforeEach(() => {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-kernel-'));
+    file = path.join(folder, 'vmlinuz');
+    process.env['VHOST_NET_CACHE'] = folder;
+  });
+
+  afterEach(() => {
+    if (before === undefined) delete process.env['VHOST_NET_CACHE'];
+    else process.env['VHOST_NET_CACHE'] = before;
+    fs.rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('unpacks a bzImage once, and finds it again', async () => {
+    fs.writeFileSync(
+      file,
+      bzImage({ payload: zlib.gzipSync(elf(0x1000000, SEGMENTS), { level: 1 }) }),
+    );
+    assert.equal((await readKernel(file)).entry, 0x1000000);
+    const [kept = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
+    const copy = path.join(folder, 'vmlinux', kept);
+    fs.writeFileSync(copy, elf(0x1234000, SEGMENTS));
+    assert.equal((await readKernel(file)).entry, 0x1234000);
+  });
+
+  it('boots as it is what it can not unpack', async () => {
+    fs.writeFileSync(file, bzImage());
+    assert.equal((await readKernel(file)).entry, 0x100200);
+    assert.deepEqual(fs.readdirSync(folder), ['vmlinuz']);
+  });
+
+  it('unpacks although nothing can be kept', async () => {
+    process.env['VHOST_NET_CACHE'] = '/dev/null';
+    fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(elf(0x1000000, SEGMENTS)) }));
+    assert.equal((await readKernel(file)).entry, 0x1000000);
+  });
+
+  it('takes an ELF file as it is', async () => {
+    fs.writeFileSync(file, elf(0x1000000, SEGMENTS));
+    assert.equal((await readKernel(file)).entry, 0x1000000);
+  });
+});

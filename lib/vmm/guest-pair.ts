@@ -1,8 +1,12 @@
-import { ringAddresses } from './guest-rings.js';
+import { readFileSync } from 'node:fs';
+
+import { RingIndices, ringAddresses } from './guest-rings.js';
 import type { DriverQueuePlace } from './virtio-device.js';
 import { QueuePair } from '../dataplane/queue-pair.js';
 import type { BackendQueue, RingName, VringPlacement } from '../dataplane/queue-pair.js';
+import type { RingProgress } from '../dataplane/repair.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { DeviceQueue } from '../ring/device-queue.js';
 import type { EventFd } from '../sys/eventfd.js';
 
 /** What a pair is started with. */
@@ -13,11 +17,28 @@ export interface GuestPairStart {
   readonly workerPollMicroseconds: number;
 }
 
+/** What is known of a ring of a guest. */
+export interface GuestRingStatistics {
+  /** Notifications of the driver's, wherever they arrived. */
+  readonly kicks: number;
+  /** Whether the worker has it. */
+  readonly running: boolean;
+  /** Descriptors; 0 while it is not set up. */
+  readonly size: number;
+  /** Chains that the driver offered and the worker has not given back. */
+  readonly waiting: number;
+  /** The used index; runs free over 16 bits. */
+  readonly used: number;
+}
+
 /** A ring as the driver laid it, and how far it has come while it does not run. */
 interface Ring {
   place: DriverQueuePlace;
   base: number;
+  indices: RingIndices | undefined;
 }
+
+const IDLE: RingProgress = { waiting: 0, used: 0 };
 
 const NAMES: readonly RingName[] = ['receive', 'transmit'];
 
@@ -40,7 +61,7 @@ export class GuestPair {
 
   /** Says where a ring lies. Starts it when the pair runs. @throws {VhostError} It can't lie there. */
   setUp(ring: RingName, place: DriverQueuePlace): void {
-    this.#rings[ring] = { place, base: 0 };
+    this.#rings[ring] = { place, base: 0, indices: undefined };
     if (this.#start) this.pair.startRing(ring, this.#vring(ring), this.#start.backend);
   }
 
@@ -62,16 +83,24 @@ export class GuestPair {
     this.#start = start;
   }
 
-  /** Takes the rings back, to go on later. */
-  pause(): void {
+  /**
+   * Takes the rings back, to go on later. What the worker took and never gave back, as when its tap
+   * went from under it, is given back now: the driver would wait for it for ever.
+   *
+   * @returns Frames to be sent that were given back so; whether they were sent nobody knows.
+   */
+  pause(): number {
     this.#start = undefined;
-    if (!this.pair.running) return;
+    if (!this.pair.running) return 0;
     this.pair.stop();
     const bases = this.pair.bases();
-    for (const name of NAMES) {
+    const [, transmit = 0] = NAMES.map((name) => {
       const ring = this.#rings[name];
-      if (ring) ring.base = bases[name];
-    }
+      if (!ring) return 0;
+      ring.base = bases[name];
+      return this.#giveBack(ring, 0);
+    });
+    return transmit;
   }
 
   /** Takes the rings back, and forgets them. */
@@ -89,8 +118,67 @@ export class GuestPair {
     if (this.pair.ringRuns(ring)) this.pair.setCall(ring, event);
   }
 
+  /**
+   * How far a ring has come; nothing waits in one that does not run.
+   *
+   * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: what the driver wrote can't be true.
+   */
+  progress(ring: RingName): RingProgress {
+    const indices = this.pair.ringRuns(ring) ? this.#rings[ring]?.indices : undefined;
+    return indices?.progress() ?? IDLE;
+  }
+
+  /**
+   * Gives the transmit ring's next chain back unsent, and goes on behind it: the worker tries it again
+   * and again.
+   *
+   * @returns How many were given back.
+   */
+  skipTransmit(): number {
+    const ring = this.#rings.transmit;
+    if (!ring || !this.#start || !this.pair.ringRuns('transmit')) return 0;
+    ring.base = this.pair.stopRing('transmit');
+    const given = this.#giveBack(ring, 1);
+    this.pair.startRing('transmit', this.#vring('transmit'), this.#start.backend);
+    return given;
+  }
+
+  statistics(ring: RingName): GuestRingStatistics {
+    const running = this.pair.ringRuns(ring);
+    const { waiting, used } = this.#progressOrNone(ring);
+    const size = this.#rings[ring]?.place.size ?? 0;
+    return { kicks: countOf(this.pair[ring].kick), running, size, waiting, used };
+  }
+
   close(): void {
     this.pair.close();
+  }
+
+  /**
+   * Gives back chains of a ring that is stopped, untouched: those that the worker took and did not use,
+   * and so many that it did not take. A copied chain is used in the order in which it was taken.
+   */
+  #giveBack(ring: Ring, further: number): number {
+    const used = ring.indices?.used ?? ring.base;
+    const taken = (ring.base - used) & 0xffff;
+    // A driver that writes the used index itself has nothing to be given back.
+    if (taken > ring.place.size || taken + further === 0) return 0;
+    const memory = this.#memory;
+    const options = { ...ring.place, memory, eventIdx: false, indirect: false, nextAvail: used };
+    const queue = new DeviceQueue(options);
+    let count = 0;
+    while (count < taken + further && queue.skip() !== undefined) count++;
+    ring.base = (used + count) & 0xffff;
+    if (count > 0) ring.place.call?.signal();
+    return count;
+  }
+
+  #progressOrNone(ring: RingName): RingProgress {
+    try {
+      return this.progress(ring);
+    } catch {
+      return IDLE;
+    }
   }
 
   #vring(name: RingName): VringPlacement {
@@ -98,6 +186,13 @@ export class GuestPair {
     if (!ring) throw new TypeError(`${name} is not set up`);
     const { place, base } = ring;
     const addresses = ringAddresses(this.#memory, place);
+    ring.indices = new RingIndices(this.#memory, place);
     return { size: place.size, addresses, base, call: place.call ?? null };
   }
+}
+
+/** The counter of an eventfd, not consumed. A worker never takes it: it is all that there were. */
+function countOf({ fd }: EventFd): number {
+  const info = readFileSync(`/proc/self/fdinfo/${String(fd)}`, 'utf8');
+  return parseInt(/eventfd-count:\s*([0-9a-f]+)/.exec(info)?.[1] ?? '0', 16);
 }

@@ -7,9 +7,15 @@ import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
 import { UndoList, allOrNothing } from '../undo.js';
 
+/** A backend, and whether it can have other queues in use than it was made with. */
+export type NetBackend = Backend & {
+  /** Opens further queues, or detaches the last, so that nothing is steered to them. */
+  setQueueCount?(count: number): void;
+};
+
 /** What all queue pairs of a device have in common. */
 export interface GuestPairsOptions {
-  readonly backend: Backend;
+  readonly backend: NetBackend;
   readonly memory: GuestMemory;
   /** The most that a guest may use; each has a queue of the backend. */
   readonly count: number;
@@ -40,6 +46,8 @@ export class GuestPairs {
   #features: bigint | undefined;
   #active = 1;
   #paused = false;
+  /** Frames given back at a repair that is not finished yet. */
+  #unknown = 0;
 
   /**
    * Opens a vhost descriptor for each.
@@ -55,6 +63,11 @@ export class GuestPairs {
     });
     this.#pairs = pairs;
     this.vhostFeatures = pairs[0]?.pair.offeredFeatures() ?? 0n;
+  }
+
+  /** Every pair, also those that are not in use. */
+  get all(): readonly GuestPair[] {
+    return this.#pairs;
   }
 
   get count(): number {
@@ -102,11 +115,37 @@ export class GuestPairs {
     this.#resume();
   }
 
-  /** How many of the pairs the driver uses. Those beyond are stopped, and go on where they were. */
+  /**
+   * How many of the pairs the driver uses. Those beyond are stopped, and go on where they were; their
+   * queues are detached, so that no flow is steered to them.
+   *
+   * @throws when the backend or vhost refuses.
+   */
   use(count: number): void {
-    this.#active = count;
     for (const pair of this.#pairs.slice(count)) pair.pause();
+    this.#options.backend.setQueueCount?.(count);
+    this.#active = count;
     this.#resume();
+  }
+
+  /** Whether the interface is gone. */
+  backendLost(): boolean {
+    return this.#options.backend.lost();
+  }
+
+  /**
+   * Makes the interface again; every ring goes on where it was.
+   *
+   * @returns Frames of which nobody knows whether they were sent; the guest was given them back.
+   * @throws when it can't be made.
+   */
+  reopenBackend(): number {
+    for (const pair of this.#pairs) this.#unknown += pair.pause();
+    this.#options.backend.reopen();
+    this.#resume();
+    const unknown = this.#unknown;
+    this.#unknown = 0;
+    return unknown;
   }
 
   /** Takes every ring back, or hands those in use out again; each goes on where it was. */
@@ -120,6 +159,12 @@ export class GuestPairs {
   stop(): void {
     this.#features = undefined;
     const all = new UndoList();
+    if (this.#active > 1) {
+      this.#active = 1;
+      all.push(() => {
+        this.#options.backend.setQueueCount?.(1);
+      });
+    }
     for (const pair of this.#pairs) {
       all.push(() => {
         pair.stop();

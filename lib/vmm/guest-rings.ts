@@ -1,6 +1,8 @@
 import type { DriverQueuePlace } from './virtio-device.js';
 import { VhostError } from '../errors.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
+import type { RingProgress } from '../dataplane/repair.js';
+import type { GuestMemory, Translation } from '../memory/guest-memory.js';
+import { loadAcquire } from '../memory/ordering.js';
 import type { VringAddresses } from '../sys/vhost-net.js';
 
 /** A part of a ring: what a message calls it, where it is, how it has to lie. */
@@ -34,13 +36,54 @@ export function ringAddresses(memory: GuestMemory, place: DriverQueuePlace): Vri
   return { desc: at(desc), avail: at(avail), used: at(used) };
 }
 
+/** How far a ring of a guest has come, seen from outside while the worker serves it. */
+export class RingIndices {
+  readonly #size: number;
+  readonly #avail: Uint16Array;
+  readonly #used: Uint16Array;
+
+  /** @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: the ring lies where none can. */
+  constructor(memory: GuestMemory, place: DriverQueuePlace) {
+    const { avail, used } = parts(place);
+    this.#size = place.size;
+    this.#avail = index(memory, place.index, avail);
+    this.#used = index(memory, place.index, used);
+  }
+
+  /** The used index; runs free over 16 bits. */
+  get used(): number {
+    return loadAcquire(this.#used, 0);
+  }
+
+  /** @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: more chains wait than there can be. */
+  progress(): RingProgress {
+    const { used } = this;
+    const waiting = (loadAcquire(this.#avail, 0) - used) & 0xffff;
+    if (waiting <= this.#size) return { waiting, used };
+    throw corrupt(`${String(waiting)} chains wait in a ring of ${String(this.#size)}`);
+  }
+}
+
+/** The index of an avail or a used ring: both have it behind the flags. */
+function index(memory: GuestMemory, queue: number, part: Part): Uint16Array {
+  const { region, offset } = locate(memory, queue, part);
+  return new Uint16Array(region.buffer, offset + 2, 1);
+}
+
 function hostAddress(memory: GuestMemory, queue: number, part: Part): bigint {
+  const { region, offset } = locate(memory, queue, part);
+  return region.hostAddress + BigInt(offset);
+}
+
+function locate(memory: GuestMemory, queue: number, part: Part): Translation {
   const { name, address, byteLength, alignment } = part;
   const found = address % alignment === 0 ? memory.translate(address, byteLength) : undefined;
-  if (found) return found.region.hostAddress + BigInt(found.offset);
+  if (found && found.offset % alignment === 0) return found;
   const what = `${name} of queue ${String(queue)} at 0x${address.toString(16)}`;
-  throw new VhostError(
-    'ERR_VHOST_QUEUE_CORRUPT',
-    `${what}: ${String(byteLength)} bytes, ${String(alignment)}-aligned, in one region of memory`,
-  );
+  const must = `${String(byteLength)} bytes, ${String(alignment)}-aligned, in one region of memory`;
+  throw corrupt(`${what} must be ${must}`);
+}
+
+function corrupt(what: string): VhostError {
+  return new VhostError('ERR_VHOST_QUEUE_CORRUPT', what);
 }

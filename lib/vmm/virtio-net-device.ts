@@ -1,12 +1,14 @@
 import { ControlQueue } from './control-queue.js';
 import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
+import type { GuestRingStatistics } from './guest-pair.js';
 import { GuestPairs } from './guest-pairs.js';
+import type { NetBackend } from './guest-pairs.js';
+import { GuestRepair } from './guest-repair.js';
+import type { GuestFault } from './guest-repair.js';
 import { NetConfig } from './net-config.js';
 import { GUEST_OFFLOADS, forBackend, isConsistent, offeredToGuest } from './net-features.js';
 import type { DriverQueuePlace, VirtioDevice, VirtioTransport } from './virtio-device.js';
 import { headerSize } from '../dataplane/features.js';
-import type { Backend, RingName } from '../dataplane/queue-pair.js';
-import type { Fault } from '../dataplane/repair.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
@@ -22,12 +24,12 @@ import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, has } from '../ua
 /** What a network device of a guest is made of. */
 export interface VirtioNetOptions {
   /** Stays the caller's: closed after the device. */
-  readonly backend: Backend;
+  readonly backend: NetBackend;
   /** All of the guest's memory. */
   readonly memory: GuestMemory;
   /** The guest's Ethernet address, 6 bytes. */
   readonly mac: Uint8Array;
-  /** The most that a guest may use; each has a queue of the backend. Default: 1. */
+  /** The most that a guest may use; each needs a queue of the backend. Default: 1. */
   readonly queuePairs?: number;
   /** What the guest is told. Default: the interface's. */
   readonly mtu?: number;
@@ -38,21 +40,28 @@ export interface VirtioNetOptions {
   readonly workerPollMicroseconds?: number;
   /** Of the vhost device. */
   readonly vhostPath?: string;
-  /** A ring was given up, or the interface is gone. */
-  readonly onFault?: (fault: Fault) => void;
+  /** Something kept the rings from going on. */
+  readonly onFault?: (fault: GuestFault) => void;
 }
 
 /** What is known of a device without asking the guest. */
 export interface VirtioNetStatistics {
   /** Queue pairs that run now. */
   readonly activePairs: number;
+  readonly pairs: readonly Readonly<Record<'receive' | 'transmit', GuestRingStatistics>>[];
+  /** Times that something kept the rings from going on. */
   readonly faults: number;
+  /** Frames that were given back to the guest unsent, or of which nobody knows. */
+  readonly unsent: number;
+  /** Of the driver that drives now. */
   readonly control: ControlQueueStatistics;
 }
 
 const NETWORK = 1;
 const ETHERNET = 0x020000;
 const CONTROL_QUEUE_SIZE = 64;
+/** `MAX_TAP_QUEUES`. */
+const MOST_PAIRS = 256;
 
 /** What a driver and we agreed on, while it drives. */
 interface Session {
@@ -81,7 +90,9 @@ export class VirtioNetDevice implements VirtioDevice {
   readonly #pairs: GuestPairs;
   #transport: VirtioTransport | undefined;
   #session: Session | undefined;
+  readonly #repair: GuestRepair;
   #faults = 0;
+  #unsent = 0;
 
   /**
    * Opens a vhost descriptor for each queue pair.
@@ -91,8 +102,9 @@ export class VirtioNetDevice implements VirtioDevice {
    */
   constructor(options: VirtioNetOptions) {
     const { backend, memory, queuePairs = 1, queueSize = 1024 } = options;
-    if (queuePairs < 1 || queuePairs > backend.queues.length) {
-      throw misuse.range('queuePairs', `1..${String(backend.queues.length)}`, queuePairs);
+    const most = backend.setQueueCount ? MOST_PAIRS : backend.queues.length;
+    if (!Number.isInteger(queuePairs) || queuePairs < 1 || queuePairs > most) {
+      throw misuse.range('queuePairs', `an integer in 1..${String(most)}`, queuePairs);
     }
     this.#options = options;
     const mtu = options.mtu ?? backend.link().mtu;
@@ -103,8 +115,16 @@ export class VirtioNetDevice implements VirtioDevice {
       count: queuePairs,
       workerPollMicroseconds: options.workerPollMicroseconds ?? 0,
       vhostPath: options.vhostPath,
+      // The driver put something in it that nobody can serve.
       onBroken: (ring) => {
-        this.#broken(ring);
+        this.#repair.mend({ cause: 'kernel', ring, message: `the worker gave ${ring} up` });
+      },
+    });
+    this.#repair = new GuestRepair({
+      pairs: this.#pairs,
+      needsReset: () => this.#transport?.needsReset(),
+      onFault: (fault) => {
+        this.#fault(fault);
       },
     });
     this.features = offeredToGuest(this.#pairs.vhostFeatures, backend.features, queuePairs);
@@ -129,7 +149,12 @@ export class VirtioNetDevice implements VirtioDevice {
   statistics(): VirtioNetStatistics {
     return {
       activePairs: this.#pairs.running,
+      pairs: this.#pairs.all.map((pair) => ({
+        receive: pair.statistics('receive'),
+        transmit: pair.statistics('transmit'),
+      })),
       faults: this.#faults,
+      unsent: this.#unsent,
       control: this.#session?.control?.statistics() ?? { commands: 0, refused: 0 },
     };
   }
@@ -183,9 +208,11 @@ export class VirtioNetDevice implements VirtioDevice {
     const session = { features, offloads: features & GUEST_OFFLOADS, control: undefined };
     this.#session = session;
     try {
+      if (this.#pairs.backendLost()) this.#options.backend.reopen();
       this.#agree(session);
       for (const queue of queues) this.#setUp(session, queue);
       this.#pairs.start(features);
+      this.#repair.start();
     } catch (error) {
       this.stop();
       throw error;
@@ -194,6 +221,7 @@ export class VirtioNetDevice implements VirtioDevice {
 
   stop(): void {
     this.#session = undefined;
+    this.#repair.stop();
     this.#config.announce = false;
     this.#pairs.stop();
   }
@@ -231,6 +259,7 @@ export class VirtioNetDevice implements VirtioDevice {
   /** Stops everything, ends the workers. Before the memory and the backend go. */
   close(): void {
     this.#session = undefined;
+    this.#repair.stop();
     this.#pairs.close();
   }
 
@@ -307,8 +336,7 @@ export class VirtioNetDevice implements VirtioDevice {
         });
       }
     } catch (error) {
-      this.#fault({ cause: 'corrupt', ring: 'both', message: (error as Error).message });
-      this.#transport?.needsReset();
+      this.#repair.mend({ cause: 'corrupt', ring: 'both', message: (error as Error).message });
     }
   }
 
@@ -316,25 +344,19 @@ export class VirtioNetDevice implements VirtioDevice {
     if (this.#session?.control === control) this.#serveControl(control);
   }
 
-  /** The worker gave a ring up: the driver put something in it that nobody can serve. */
-  #broken(ring: RingName): void {
-    if (!this.#session) return;
-    this.#fault({ cause: 'kernel', ring, message: `the worker gave the ${ring} ring up` });
-    this.#transport?.needsReset();
-  }
-
   #orFault(body: () => void): boolean {
     try {
       body();
       return true;
     } catch (error) {
-      this.#fault({ cause: 'backend', ring: 'both', message: (error as Error).message });
+      this.#repair.mend({ cause: 'backend', ring: 'both', message: (error as Error).message });
       return false;
     }
   }
 
-  #fault(fault: Fault): void {
+  #fault(fault: GuestFault): void {
     this.#faults++;
+    this.#unsent += fault.unsent;
     this.#options.onFault?.(fault);
   }
 }

@@ -6,10 +6,10 @@ import { GuestMemory } from '#lib/memory/guest-memory';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import type { Segment } from '#lib/ring/descriptor-table';
 import { splitLayout } from '#lib/ring/split-layout';
-import type { Fault } from '#lib/dataplane/repair';
 import { EventFd } from '#lib/sys/eventfd';
 import { Pages } from '#lib/sys/pages';
 import { VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_WRITE, has } from '#lib/uapi/virtio';
+import type { GuestFault } from '#lib/vmm/guest-repair';
 import { PciBus } from '#lib/vmm/pci-bus';
 import { VirtioNetDevice } from '#lib/vmm/virtio-net-device';
 import type { VirtioNetOptions } from '#lib/vmm/virtio-net-device';
@@ -48,7 +48,7 @@ export class GuestNet {
     },
   ]);
   readonly bus = new PciBus({ start: 0xe0000000, byteLength: 0x1000000 });
-  readonly faults: Fault[] = [];
+  readonly faults: GuestFault[] = [];
   readonly failures: unknown[] = [];
   readonly device: VirtioNetDevice;
   readonly pci: VirtioPciFunction;
@@ -116,20 +116,46 @@ export class GuestNet {
     if (queue.publish()) this.driver.notify(index);
   }
 
-  /** Puts frames in the transmit ring, and notifies once. */
-  send(frames: readonly Uint8Array[], index = 1): void {
+  /**
+   * Puts frames in the transmit ring, and notifies once.
+   *
+   * @param header  Of each frame.
+   */
+  send(frames: readonly Uint8Array[], index = 1, header = new Uint8Array(HEADER_BYTES)): void {
     const queue = this.queue(index);
     for (const frame of frames) {
       const id = queue.acquire();
       if (id < 0) throw new Error('the transmit ring is full');
       const address = bufferAddress(index, id);
       const at = address - MEMORY_AT;
-      this.bytes.fill(0, at, at + HEADER_BYTES).set(frame, at + HEADER_BYTES);
+      this.bytes.set(header, at);
+      this.bytes.set(frame, at + HEADER_BYTES);
       queue.setDescriptor(id, address, HEADER_BYTES + frame.length, 0);
       queue.offer(id);
     }
     queue.armCalls(frames.length);
     if (queue.publish()) this.driver.notify(index);
+  }
+
+  /** Takes back every chain of the transmit ring, once the worker has used so many. */
+  reclaim(count: number, index = 1): void {
+    const queue = this.queue(index);
+    for (let n = 0; n < count; n++) {
+      this.untilUsed(index);
+      queue.release(queue.take());
+      queue.armCalls(1);
+    }
+  }
+
+  /** The next fault; fails after 10 s. */
+  async fault(): Promise<GuestFault> {
+    const deadline = performance.now() + 10_000;
+    for (;;) {
+      const fault = this.faults.shift();
+      if (fault) return fault;
+      if (performance.now() > deadline) throw new Error('no fault for 10 s');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** Gives one command; the device's answer. */

@@ -1,0 +1,108 @@
+import type { GuestPair } from './guest-pair.js';
+import type { GuestPairs } from './guest-pairs.js';
+import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
+import type { Fault } from '../dataplane/repair.js';
+
+/** Something that kept a guest's rings from going on, and what became of it. */
+export interface GuestFault extends Fault {
+  /**
+   * - `repaired`: the rings run again, without the guest having noticed.
+   * - `needs-reset`: the guest put something in its rings that can't be served, and was told so.
+   * - `waiting`: the interface is gone and can't be made again yet; it is tried again and again.
+   */
+  readonly outcome: 'repaired' | 'needs-reset' | 'waiting';
+  /** Frames of the guest's that were given back to it: unsent, or nobody knows. */
+  readonly unsent: number;
+}
+
+/** What a repair works with. */
+export interface GuestRepairOptions {
+  readonly pairs: GuestPairs;
+  /** Tells the guest. */
+  readonly needsReset: () => void;
+  readonly onFault: (fault: GuestFault) => void;
+}
+
+/**
+ * Looks after a guest's rings while they run, and mends what can be mended from outside: an interface
+ * that is gone is made again, a frame over which the worker spins is given back unsent. What a driver
+ * did wrong is the driver's to mend.
+ */
+export class GuestRepair {
+  readonly #options: GuestRepairOptions;
+  #watchdogs: readonly Watchdog[] = [];
+  #waiting = false;
+
+  constructor(options: GuestRepairOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to look. Does not keep the process alive. */
+  start(): void {
+    this.stop();
+    this.#watchdogs = this.#options.pairs.all.map((pair, index) => this.#watch(pair, index));
+    for (const watchdog of this.#watchdogs) watchdog.start();
+  }
+
+  stop(): void {
+    for (const watchdog of this.#watchdogs) watchdog.stop();
+    this.#watchdogs = [];
+    this.#waiting = false;
+  }
+
+  /** Mends what was seen, or tells the guest that it can't be. */
+  mend(seen: Fault, pair?: GuestPair): void {
+    // A worker gives a ring up as well because the interface went from under it.
+    const fault = this.#options.pairs.backendLost() ? BACKEND_LOST : seen;
+    if (fault.cause === 'backend') this.#reopen(fault);
+    else if (fault.cause === 'stuck' && pair) this.#skip(fault, pair);
+    else this.#giveUp(fault);
+  }
+
+  /** The interface is the same for all: one look is enough. */
+  #watch(pair: GuestPair, index: number): Watchdog {
+    const { pairs } = this.#options;
+    const subject = {
+      worker: pair.pair.worker,
+      backendLost: () => index === 0 && pairs.backendLost(),
+      transmitProgress: () => pair.progress('transmit'),
+      transmitBase: () => pair.pair.bases().transmit,
+      kickTransmit: () => {
+        pair.pair.transmit.kick.signal();
+      },
+    };
+    return new Watchdog(subject, (fault) => {
+      this.mend(fault, pair);
+    });
+  }
+
+  #reopen(fault: Fault): void {
+    try {
+      const unsent = this.#options.pairs.reopenBackend();
+      this.#waiting = false;
+      this.#tell(fault, 'repaired', unsent);
+    } catch (error) {
+      if (!this.#waiting) {
+        this.#waiting = true;
+        this.#tell({ ...fault, message: (error as Error).message }, 'waiting', 0);
+      }
+    }
+  }
+
+  #skip(fault: Fault, pair: GuestPair): void {
+    try {
+      this.#tell(fault, 'repaired', pair.skipTransmit());
+    } catch (error) {
+      this.#giveUp({ ...fault, message: (error as Error).message });
+    }
+  }
+
+  #giveUp(fault: Fault): void {
+    this.#options.needsReset();
+    this.#tell(fault, 'needs-reset', 0);
+  }
+
+  #tell(fault: Fault, outcome: GuestFault['outcome'], unsent: number): void {
+    this.#options.onFault({ ...fault, outcome, unsent });
+  }
+}

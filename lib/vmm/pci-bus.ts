@@ -197,14 +197,11 @@ export class PciBus {
 
   #find(address: number, size: number): PciFunction | undefined {
     for (const device of this.#functions) {
-      for (let bar = 0; bar < BARS; bar++) {
-        const start = device.config.barAddress(bar);
-        if (start === undefined || address < start) continue;
-        if (address + size > start + device.config.barBytes(bar)) continue;
-        this.#bar = bar;
-        this.#offset = address - start;
-        return device;
-      }
+      const bar = device.config.barAt(address, size);
+      if (bar === undefined) continue;
+      this.#bar = bar;
+      this.#offset = address - (device.config.barAddress(bar) ?? 0);
+      return device;
     }
     return undefined;
   }

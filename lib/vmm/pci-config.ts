@@ -22,6 +22,8 @@ import {
 export const CONFIG_BYTES = 256;
 
 const BARS = 6;
+const BARS_END = PCI_BASE_ADDRESS_0 + 4 * BARS;
+const NOWHERE = -1;
 /** Capabilities begin behind the header. */
 const FIRST_CAPABILITY = 0x40;
 
@@ -48,6 +50,8 @@ export class PciConfigSpace {
   /** What a reset brings back. */
   readonly #initial = new Uint8Array(CONFIG_BYTES);
   readonly #barBytes = new Float64Array(BARS);
+  /** Where each BAR answers now, or {@link NOWHERE}: asked at every access to memory. */
+  readonly #barAddresses = new Float64Array(BARS).fill(NOWHERE);
   #end = FIRST_CAPABILITY;
   #lastLink = PCI_CAPABILITY_LIST;
 
@@ -83,6 +87,7 @@ export class PciConfigSpace {
   /** Where a BAR is before anybody moved it, and after a reset: what firmware would do. */
   assignBar(index: number, address: number): void {
     this.#set(PCI_BASE_ADDRESS_0 + 4 * index, 4, address);
+    this.#decode();
   }
 
   /** Bytes of a BAR; 0: there is none. */
@@ -92,9 +97,22 @@ export class PciConfigSpace {
 
   /** The guest address at which a BAR answers now; undefined while memory decode is off. */
   barAddress(index: number): number | undefined {
-    const decodes = (this.read(PCI_COMMAND, 2) & PCI_COMMAND_MEMORY) !== 0;
-    if (!decodes || this.barBytes(index) === 0) return undefined;
-    return this.read(PCI_BASE_ADDRESS_0 + 4 * index, 4);
+    const address = this.#barAddresses[index] ?? NOWHERE;
+    return address === NOWHERE ? undefined : address;
+  }
+
+  /**
+   * The BAR in which an access lies as a whole; undefined: in none.
+   *
+   * @param size  Bytes.
+   */
+  barAt(address: number, size: number): number | undefined {
+    for (let bar = 0; bar < BARS; bar++) {
+      const start = this.#barAddresses[bar] ?? NOWHERE;
+      if (start === NOWHERE || address < start) continue;
+      if (address + size <= start + this.barBytes(bar)) return bar;
+    }
+    return undefined;
   }
 
   /**
@@ -134,11 +152,21 @@ export class PciConfigSpace {
       const old = this.#bytes[offset + i] ?? 0;
       this.#bytes[offset + i] = (old & ~mask) | ((value >>> (8 * i)) & mask);
     }
+    if (offset < BARS_END && offset + size > PCI_COMMAND) this.#decode();
   }
 
   /** As it was before anybody wrote. */
   reset(): void {
     this.#bytes.set(this.#initial);
+    this.#decode();
+  }
+
+  #decode(): void {
+    const decodes = (this.read(PCI_COMMAND, 2) & PCI_COMMAND_MEMORY) !== 0;
+    for (let bar = 0; bar < BARS; bar++) {
+      const there = decodes && this.barBytes(bar) > 0;
+      this.#barAddresses[bar] = there ? this.read(PCI_BASE_ADDRESS_0 + 4 * bar, 4) : NOWHERE;
+    }
   }
 
   #set(offset: number, size: number, value: number): void {

@@ -30,8 +30,9 @@ const ZONES = {
   ],
   // Joins ports that somebody else opened: what they look like is all it needs.
   switch: [...EVERYONE, 'port'],
-  // The guest is the driver there; the control queue alone is served by us.
-  vmm: [...EVERYONE, 'dataplane', 'sys', 'memory', 'ring/device-queue.js'],
+  // The guest is the driver there; the control queue alone is served by us. Like a port, a machine
+  // makes the backends that its options describe.
+  vmm: [...EVERYONE, 'dataplane', 'backend', 'sys', 'memory', 'ring/device-queue.js'],
   // Looks at everything that a port would use, by using it.
   capabilities: [...EVERYONE, 'sys'],
   // A command is a user of the package like any other, and so is what one of them is made of.

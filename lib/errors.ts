@@ -47,6 +47,12 @@ const HINTS: Readonly<Record<string, string>> = {
   'open /dev/vhost-net ENODEV': 'the node is there but its module is not: modprobe vhost_net',
   'open /dev/vhost-net EACCES': 'this user needs read and write access to /dev/vhost-net',
   'open /dev/vhost-net EPERM': 'the device is not allowed here (device cgroup of a container?)',
+  'open /dev/kvm ENOENT':
+    'load the module: modprobe kvm_amd or kvm_intel (does this CPU have svm or vmx?)',
+  'open /dev/kvm ENODEV': 'the node is there but its module is not: modprobe kvm_amd or kvm_intel',
+  'open /dev/kvm EACCES': 'this user needs read and write access to /dev/kvm (group kvm)',
+  'open /dev/kvm EPERM': 'the device is not allowed here (device cgroup of a container?)',
+  'KVM_CREATE_VM EBUSY': 'another hypervisor has the virtualisation of this CPU',
   'open /dev/net/tun ENOENT': 'load the module: modprobe tun',
   'open /dev/net/tun ENODEV': 'the node is there but its module is not: modprobe tun',
   'open /dev/net/tun EACCES': 'this user needs read and write access to /dev/net/tun',

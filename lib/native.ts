@@ -57,6 +57,7 @@ export interface NativeVcpu {
   start(callback: NativeVcpuCallback): void;
   stop(): void;
   statistics(): number[];
+  getStatsFd(): NativeDescriptor;
   close(): void;
 }
 

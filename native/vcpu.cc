@@ -12,6 +12,7 @@
 #include <iterator>
 #include <vector>
 
+#include "descriptor.h"
 #include "vcpu_thread.h"
 
 namespace vhost_net {
@@ -307,6 +308,16 @@ Napi::Value Vcpu::Statistics(const Napi::CallbackInfo& info) {
   return out;
 }
 
+/// getStatsFd(): a descriptor to read the kernel's own counters from, also while it runs. Asked for
+/// before: the kernel answers no ioctl of a vCPU that is in the guest.
+Napi::Value Vcpu::GetStatsFd(const Napi::CallbackInfo& info) {
+  VcpuRun* run = Idle(info);
+  if (run == nullptr) return info.Env().Undefined();
+  UniqueFd fd(::ioctl(run->thread->fd(), KVM_GET_STATS_FD, 0));
+  if (!fd.valid()) return ThrowSystem(info.Env(), errno, "ioctl", "KVM_GET_STATS_FD");
+  return Descriptor::Make(info.Env(), std::move(fd));
+}
+
 /// close(): not while it runs.
 Napi::Value Vcpu::Close(const Napi::CallbackInfo& info) {
   if (run_ && Idle(info) != nullptr) run_.reset();
@@ -319,7 +330,8 @@ Napi::Function Vcpu::Define(Napi::Env env) {
       {InstanceMethod<&Vcpu::Get>("get"), InstanceMethod<&Vcpu::Set>("set"),
        InstanceMethod<&Vcpu::SetCpuid>("setCpuid"), InstanceMethod<&Vcpu::SetMsrs>("setMsrs"),
        InstanceMethod<&Vcpu::Start>("start"), InstanceMethod<&Vcpu::Stop>("stop"),
-       InstanceMethod<&Vcpu::Statistics>("statistics"), InstanceMethod<&Vcpu::Close>("close")});
+       InstanceMethod<&Vcpu::Statistics>("statistics"),
+       InstanceMethod<&Vcpu::GetStatsFd>("getStatsFd"), InstanceMethod<&Vcpu::Close>("close")});
 }
 
 void ExportVcpu(Napi::Env env, Napi::Object exports) { exports.Set("Vcpu", Vcpu::Define(env)); }

@@ -31,6 +31,7 @@ class Vcpu : public Napi::ObjectWrap<Vcpu> {
   Napi::Value Start(const Napi::CallbackInfo& info);
   Napi::Value Stop(const Napi::CallbackInfo& info);
   Napi::Value Statistics(const Napi::CallbackInfo& info);
+  Napi::Value GetStatsFd(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
 
   /// The virtual CPU while it does not run; null, and an error thrown, otherwise.

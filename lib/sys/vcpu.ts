@@ -1,7 +1,7 @@
 import type { CpuidLeaf, Kvm, KvmVm } from './kvm.js';
 import { VhostError } from '../errors.js';
 import { native } from '../native.js';
-import type { NativeVcpu, NativeVcpuState } from '../native.js';
+import type { NativeDescriptor, NativeVcpu, NativeVcpuState } from '../native.js';
 import { ioctl } from '../observe.js';
 import {
   KVM_EXIT_FAIL_ENTRY,
@@ -196,6 +196,14 @@ export class Vcpu {
       count === 0 ? [] : [[exitReason(reason), count]],
     );
     return { calls, exits: Object.fromEntries(exits) as Record<string, number> };
+  }
+
+  /**
+   * `KVM_GET_STATS_FD`: a descriptor to read the kernel's own counters from, also while it runs; the
+   * caller closes it. To be asked for before {@link start}.
+   */
+  statisticsDescriptor(): NativeDescriptor {
+    return ioctl(this.#vm.fd, 'KVM_GET_STATS_FD', {}, () => this.#native.getStatsFd());
   }
 
   /**

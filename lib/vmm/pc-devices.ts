@@ -7,6 +7,9 @@ export const KEYBOARD_PORT: PortRange = { first: 0x64, last: 0x64 };
 /** Index and data of the clock with its memory. */
 export const CMOS_PORTS: PortRange = { first: 0x70, last: 0x71 };
 
+/** Where a guest leaves its exit status. */
+export const EXIT_PORT: PortRange = { first: 0xf4, last: 0xf4 };
+
 /** Pulses the processor's reset line. */
 const PULSE_RESET = 0xfe;
 
@@ -31,6 +34,26 @@ export class ResetPort implements BusDevice {
 
   write(_port: number, _size: number, value: number): void {
     if (value === PULSE_RESET) this.#reset();
+  }
+}
+
+/**
+ * Ends the machine with the byte that is written there: without ACPI a guest that powers off only
+ * halts, and has no other way to leave a status.
+ */
+export class ExitPort implements BusDevice {
+  readonly #exit: (status: number) => void;
+
+  constructor(exit: (status: number) => void) {
+    this.#exit = exit;
+  }
+
+  read(): number {
+    return 0xff;
+  }
+
+  write(_port: number, _size: number, value: number): void {
+    this.#exit(value & 0xff);
   }
 }
 

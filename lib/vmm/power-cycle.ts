@@ -4,8 +4,10 @@ import type { LinuxBoot } from './linux-boot.js';
 import type { BusDevice } from './platform.js';
 import { setUpAnyCpu, setUpBootCpu, writeCpuTables } from './x86-cpu.js';
 import type { Kvm, KvmVm } from '../sys/kvm.js';
+import { KvmStatistics } from '../sys/kvm-statistics.js';
 import { Vcpu } from '../sys/vcpu.js';
 import type { VcpuBus, VcpuEnd, VcpuStatistics } from '../sys/vcpu.js';
+import { KVM_CAP_BINARY_STATS_FD } from '../uapi/kvm.js';
 import { allOrNothing } from '../undo.js';
 import type { UndoList } from '../undo.js';
 
@@ -21,6 +23,8 @@ export interface MachineParts {
   readonly memory: BusDevice;
   readonly boot: LinuxBoot;
   readonly cpus: number;
+  /** A device threw: what the guest did there nobody knows how to answer. */
+  readonly onError: (error: Error) => void;
 }
 
 /**
@@ -36,6 +40,7 @@ export class PowerCycle {
   readonly #parts: MachineParts;
   readonly #down: UndoList;
   #ended: Promise<VcpuEnd> | undefined;
+  readonly #counters: KvmStatistics[] = [];
   #statistics: readonly VcpuStatistics[] | undefined;
 
   /**
@@ -89,6 +94,11 @@ export class PowerCycle {
     return this.#statistics ?? this.#vcpus.map((vcpu) => vcpu.statistics());
   }
 
+  /** The kernel's own counters of each vCPU; none where it has no such counters. */
+  kernelStatistics(): readonly Record<string, number>[] {
+    return this.#counters.map((counters) => counters.read());
+  }
+
   /** Closes the virtual machine. Only after {@link stop}, and when nothing is attached to it. */
   close(): void {
     this.#statistics = this.statistics();
@@ -104,8 +114,18 @@ export class PowerCycle {
         vcpu.close();
       });
       setUpAnyCpu(vcpu, leaves, id);
+      this.#count(vcpu, undo);
       return vcpu;
     });
+  }
+
+  #count(vcpu: Vcpu, undo: UndoList): void {
+    if (this.#parts.kvm.checkExtension(KVM_CAP_BINARY_STATS_FD) === 0) return;
+    const counters = new KvmStatistics(vcpu.statisticsDescriptor());
+    undo.push(() => {
+      counters.close();
+    });
+    this.#counters.push(counters);
   }
 }
 
@@ -120,15 +140,28 @@ function setUpVm(vm: KvmVm, ram: GuestRam): void {
   });
 }
 
-function busOf({ ports, memory }: MachineParts): VcpuBus {
+/** What a device throws ends the machine, and not the process. */
+function busOf({ ports, memory, onError }: MachineParts): VcpuBus {
+  const guard = <T>(access: () => T): T | number => {
+    try {
+      return access();
+    } catch (error) {
+      onError(error as Error);
+      return 0xffffffff;
+    }
+  };
   return {
-    readPort: (port, size) => ports.read(port, size),
+    readPort: (port, size) => guard(() => ports.read(port, size)),
     writePort: (port, size, value) => {
-      ports.write(port, size, value);
+      guard(() => {
+        ports.write(port, size, value);
+      });
     },
-    readMemory: (address, size) => memory.read(address, size),
+    readMemory: (address, size) => guard(() => memory.read(address, size)),
     writeMemory: (address, size, value) => {
-      memory.write(address, size, value);
+      guard(() => {
+        memory.write(address, size, value);
+      });
     },
   };
 }

@@ -1,0 +1,60 @@
+import { VhostError } from '../errors.js';
+import { Kvm } from '../sys/kvm.js';
+import {
+  KVM_API_VERSION,
+  KVM_CAP_EXT_CPUID,
+  KVM_CAP_IMMEDIATE_EXIT,
+  KVM_CAP_IOEVENTFD,
+  KVM_CAP_IOEVENTFD_ANY_LENGTH,
+  KVM_CAP_IRQCHIP,
+  KVM_CAP_IRQFD,
+  KVM_CAP_IRQ_ROUTING,
+  KVM_CAP_PIT2,
+  KVM_CAP_SET_IDENTITY_MAP_ADDR,
+  KVM_CAP_SET_TSS_ADDR,
+  KVM_CAP_USER_MEMORY,
+} from '../uapi/kvm.js';
+
+/** What a machine can't do without. */
+const REQUIRED: readonly (readonly [capability: number, name: string])[] = [
+  [KVM_CAP_USER_MEMORY, 'KVM_CAP_USER_MEMORY'],
+  [KVM_CAP_SET_TSS_ADDR, 'KVM_CAP_SET_TSS_ADDR'],
+  [KVM_CAP_SET_IDENTITY_MAP_ADDR, 'KVM_CAP_SET_IDENTITY_MAP_ADDR'],
+  [KVM_CAP_IRQCHIP, 'KVM_CAP_IRQCHIP'],
+  [KVM_CAP_PIT2, 'KVM_CAP_PIT2'],
+  [KVM_CAP_EXT_CPUID, 'KVM_CAP_EXT_CPUID'],
+  [KVM_CAP_IRQ_ROUTING, 'KVM_CAP_IRQ_ROUTING'],
+  [KVM_CAP_IRQFD, 'KVM_CAP_IRQFD'],
+  [KVM_CAP_IOEVENTFD, 'KVM_CAP_IOEVENTFD'],
+  [KVM_CAP_IOEVENTFD_ANY_LENGTH, 'KVM_CAP_IOEVENTFD_ANY_LENGTH'],
+  [KVM_CAP_IMMEDIATE_EXIT, 'KVM_CAP_IMMEDIATE_EXIT'],
+];
+
+/**
+ * Opens KVM and sees that it has all that a machine needs.
+ *
+ * @throws {VhostSystemError} It can't be opened; the hint says why.
+ * @throws {VhostError} `ERR_VHOST_UNSUPPORTED`: what it lacks.
+ */
+export function openKvm(path?: string): Kvm {
+  const kvm = new Kvm(path);
+  try {
+    checkKvm(kvm);
+    return kvm;
+  } catch (error) {
+    kvm.close();
+    throw error;
+  }
+}
+
+function checkKvm(kvm: Kvm): void {
+  const version = kvm.apiVersion();
+  if (version !== KVM_API_VERSION) {
+    const message = `KVM's interface is of version ${String(version)}, and not 12`;
+    throw new VhostError('ERR_VHOST_UNSUPPORTED', message);
+  }
+  const missing = REQUIRED.filter(([capability]) => kvm.checkExtension(capability) === 0);
+  if (missing.length === 0) return;
+  const names = missing.map(([, name]) => name).join(', ');
+  throw new VhostError('ERR_VHOST_UNSUPPORTED', `this kernel's KVM lacks ${names}`);
+}

@@ -1,0 +1,60 @@
+import type { NetworkCardStatistics } from './network-card.js';
+import type { PciBus, PciBusStatistics } from './pci-bus.js';
+import type { PowerCycle } from './power-cycle.js';
+
+/** What was counted of a machine. */
+export interface MachineStatistics {
+  /** How often it was switched on: 1 and a reboot for each more. */
+  readonly cycles: number;
+  /** How often vCPUs left the kernel, by reason, over all cycles. */
+  readonly exits: Readonly<Record<string, number>>;
+  /** How often JavaScript was asked by a vCPU. */
+  readonly calls: number;
+  readonly pci: PciBusStatistics;
+  /** In the order of the option `net`. */
+  readonly net: readonly NetworkCardStatistics[];
+  /** The kernel's own counters, summed over the vCPUs that run now; empty where it has none. */
+  readonly kvm: Readonly<Record<string, number>>;
+}
+
+function addTo(sums: Record<string, number>, more: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(more)) sums[name] = (sums[name] ?? 0) + value;
+}
+
+/** What is left of power cycles that are over, and what those say that are not. */
+export class Counters {
+  cycles = 0;
+  readonly #exits: Record<string, number> = {};
+  #calls = 0;
+  #net: readonly NetworkCardStatistics[] = [];
+
+  /** Keeps what a cycle counted that is over. */
+  add(cycle: PowerCycle): void {
+    for (const { exits, calls } of cycle.statistics()) {
+      addTo(this.#exits, exits);
+      this.#calls += calls;
+    }
+  }
+
+  /** Keeps the last that cards said before they went. */
+  keep(net: readonly NetworkCardStatistics[]): void {
+    this.#net = net;
+  }
+
+  read(
+    cycle: PowerCycle | undefined,
+    bus: PciBus,
+    net: readonly NetworkCardStatistics[],
+  ): MachineStatistics {
+    const exits = { ...this.#exits };
+    const kvm: Record<string, number> = {};
+    let calls = this.#calls;
+    for (const one of cycle?.statistics() ?? []) {
+      addTo(exits, one.exits);
+      calls += one.calls;
+    }
+    for (const counters of cycle?.kernelStatistics() ?? []) addTo(kvm, counters);
+    const cards = net.length > 0 ? net : this.#net;
+    return { cycles: this.cycles, exits, calls, pci: bus.statistics(), net: cards, kvm };
+  }
+}

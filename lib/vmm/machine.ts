@@ -1,0 +1,340 @@
+import { EventEmitter } from 'node:events';
+import fs from 'node:fs/promises';
+
+import { Console } from './console.js';
+import { GuestRam, PCI_HOLE } from './guest-ram.js';
+import { KvmDoorbells, KvmInterrupts } from './kvm-platform.js';
+import { openKvm } from './kvm-support.js';
+import { publishMachine } from './machine-observation.js';
+import { Counters } from './machine-statistics.js';
+import type { MachineStatistics } from './machine-statistics.js';
+import { NetworkCard } from './network-card.js';
+import { checkMachineOptions } from './options.js';
+import type { CheckedMachineOptions, MachineOptions } from './options.js';
+import { CMOS_PORTS, Cmos, EXIT_PORT, ExitPort, KEYBOARD_PORT, ResetPort } from './pc-devices.js';
+import { PCI_PORTS, PciBus } from './pci-bus.js';
+import { PortBus } from './port-bus.js';
+import { PowerCycle } from './power-cycle.js';
+import { SERIAL_PORTS } from './serial.js';
+import { readKernel } from './vmlinux.js';
+import type { LinuxBoot } from './linux-boot.js';
+import type { Fault } from '../dataplane/repair.js';
+import { VhostError, misuse } from '../errors.js';
+import type { Kvm } from '../sys/kvm.js';
+import type { VcpuEnd } from '../sys/vcpu.js';
+import type { WorkerThread } from '../sys/worker-thread.js';
+import { allOrNothing } from '../undo.js';
+import type { UndoList } from '../undo.js';
+
+/**
+ * Why a machine has ended.
+ *
+ * - `stopped`: {@link Machine.stop} was called.
+ * - `exit`: the guest wrote its status to port 0xf4.
+ * - `reset`: the guest reset the machine, by its keyboard controller or a triple fault.
+ * - `failed`: KVM gave up, or a fault of ours; `error` says more.
+ */
+export type MachineEndReason = 'stopped' | 'exit' | 'reset' | 'failed';
+
+/** How a machine has ended. */
+export interface MachineEnd {
+  readonly reason: MachineEndReason;
+  /** What the guest wrote; else 0, and for `failed` 1. */
+  readonly status: number;
+  readonly error?: Error;
+}
+
+/** The events of a machine. */
+export interface MachineEvents {
+  /** The guest wrote to its console. */
+  output: [bytes: Buffer];
+  /** A network card was given up by its worker, or lost its backend; the guest was told to reset it. */
+  fault: [fault: Fault, card: string];
+  /** The guest begins anew, by its own wish or {@link Machine.reboot}. */
+  reboot: [];
+  /** Everything is taken down. */
+  end: [end: MachineEnd];
+}
+
+/** What is to be done when the vCPUs have come to an end. */
+type Intent = MachineEnd | 'reboot';
+
+/**
+ * A virtual machine: KVM, an unmodified Linux, and network cards whose frames, doorbells and interrupts
+ * stay in the kernel. See {@link Machine.boot}.
+ *
+ * Down: vCPUs stopped; rings taken back, doorbells and interrupts detached; virtual machine closed;
+ * cards with their workers and backends; memory; KVM.
+ */
+export class Machine extends EventEmitter<MachineEvents> {
+  readonly #options: CheckedMachineOptions;
+  readonly #kvm: Kvm;
+  readonly #ram: GuestRam;
+  readonly #boot: LinuxBoot;
+  readonly #interrupts = new KvmInterrupts();
+  readonly #doorbells = new KvmDoorbells();
+  readonly #ports = new PortBus();
+  readonly #bus = new PciBus(PCI_HOLE);
+  readonly #cards: NetworkCard[] = [];
+  readonly #console: Console;
+  readonly #counters = new Counters();
+  readonly #down: UndoList;
+  readonly #ended: Promise<MachineEnd>;
+  #settle: (end: MachineEnd) => void = () => undefined;
+  #cycle: PowerCycle | undefined;
+  #intent: Intent | undefined;
+  #end: MachineEnd | undefined;
+
+  /**
+   * Boots a machine.
+   *
+   * @returns As soon as its first vCPU runs: the guest is about to begin.
+   * @throws {TypeError} or `RangeError`: an option does not fit, or the kernel not into the memory.
+   * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted, with the reason;
+   * `ERR_VHOST_UNSUPPORTED`: KVM lacks something.
+   * @throws {VhostSystemError} A file, KVM or a backend can't be opened.
+   */
+  static async boot(options: MachineOptions): Promise<Machine> {
+    const checked = checkMachineOptions(options);
+    checked.signal?.throwIfAborted();
+    const { commandLine } = checked;
+    const kernel = await readKernel(checked.kernel);
+    const initrd = checked.initrd === undefined ? undefined : await fs.readFile(checked.initrd);
+    checked.signal?.throwIfAborted();
+    return allOrNothing((undo) => new Machine(undo, checked, { kernel, initrd, commandLine }));
+  }
+
+  private constructor(undo: UndoList, options: CheckedMachineOptions, boot: LinuxBoot) {
+    super();
+    this.#down = undo;
+    this.#options = options;
+    this.#boot = boot;
+    this.#ended = new Promise((resolve) => (this.#settle = resolve));
+    this.#kvm = openKvm();
+    undo.push(() => {
+      this.#kvm.close();
+    });
+    this.#ram = new GuestRam(options.memoryMiB);
+    undo.push(() => {
+      this.#ram.close();
+    });
+    this.#console = this.#openConsole(undo);
+    this.#openCards(undo);
+    this.#plugPorts();
+    this.#powerOn();
+    this.#listen(options.signal, undo);
+    publishMachine(() => ({ state: 'booted', cards: this.#cards.map(({ name }) => name) }));
+  }
+
+  /** Whether its vCPUs run. */
+  get running(): boolean {
+    return this.#cycle !== undefined;
+  }
+
+  /** The kernel threads that move the frames of its cards; undefined where it can't be known. */
+  get workers(): readonly (WorkerThread | undefined)[] {
+    return this.#cards.flatMap(({ workers }) => [...workers]);
+  }
+
+  /** How it has ended, once it has and everything is taken down. */
+  wait(): Promise<MachineEnd> {
+    return this.#ended;
+  }
+
+  /**
+   * Ends the machine wherever the guest is, and takes everything down.
+   *
+   * @returns How it has ended: it may have been faster.
+   */
+  stop(): Promise<MachineEnd> {
+    this.#finish({ reason: 'stopped', status: 0 });
+    return this.#ended;
+  }
+
+  /**
+   * Power off and on again: the guest is not asked. Cards keep their backends and addresses.
+   *
+   * @throws {VhostError} `ERR_VHOST_CLOSED`: it has ended.
+   */
+  reboot(): void {
+    if (!this.#cycle) throw new VhostError('ERR_VHOST_CLOSED', 'the machine has ended');
+    this.#finish('reboot');
+  }
+
+  /** Types at the guest's console. */
+  type(input: string | Uint8Array): void {
+    this.#console.serial.receive(typeof input === 'string' ? Buffer.from(input) : input);
+  }
+
+  /**
+   * Plugs the cable of a card in, or out.
+   *
+   * @param card  In the order of the option `net`.
+   */
+  setLink(card: number, up: boolean): void {
+    const found = this.#cards[card];
+    if (!found) throw misuse.range('card', `less than ${String(this.#cards.length)}`, card);
+    found.device.setLink(up);
+  }
+
+  /** What was counted so far, over all lives of the machine. */
+  statistics(): MachineStatistics {
+    return this.#counters.read(
+      this.#cycle,
+      this.#bus,
+      this.#end ? [] : this.#cards.map((card) => card.statistics()),
+    );
+  }
+
+  /** {@link stop}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #openConsole(undo: UndoList): Console {
+    const console = new Console(this.#options.console, {
+      setLine: (irq, level) => {
+        this.#cycle?.vm.setLine(irq, level);
+      },
+      output: (bytes) => {
+        this.emit('output', bytes);
+      },
+    });
+    undo.push(() => {
+      console.close();
+    });
+    return console;
+  }
+
+  #openCards(undo: UndoList): void {
+    for (const net of this.#options.net) {
+      const card: NetworkCard = NetworkCard.open(net, {
+        memory: this.#ram.memory,
+        interrupts: this.#interrupts,
+        doorbells: this.#doorbells,
+        onFault: (fault) => {
+          this.emit('fault', fault, card.name);
+        },
+        onFailure: (error) => {
+          publishMachine(() => ({ state: 'fault', error: error as Error }));
+        },
+      });
+      undo.push(() => {
+        card.close();
+      });
+      this.#cards.push(card);
+      this.#bus.add(card.pci);
+    }
+  }
+
+  #plugPorts(): void {
+    this.#ports.add(PCI_PORTS, this.#bus.ports);
+    this.#ports.add(SERIAL_PORTS, this.#console.serial);
+    this.#ports.add(CMOS_PORTS, new Cmos());
+    this.#ports.add(
+      KEYBOARD_PORT,
+      new ResetPort(() => {
+        this.#reset();
+      }),
+    );
+    this.#ports.add(
+      EXIT_PORT,
+      new ExitPort((status) => {
+        this.#finish({ reason: 'exit', status });
+      }),
+    );
+  }
+
+  #listen(signal: AbortSignal | undefined, undo: UndoList): void {
+    const abort = () => {
+      void this.stop();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    undo.push(() => {
+      signal?.removeEventListener('abort', abort);
+    });
+  }
+
+  #powerOn(): void {
+    const cycle = PowerCycle.prepare({
+      ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
+      ...{ ports: this.#ports, memory: this.#bus.memory },
+      onError: (error) => {
+        this.#finish({ reason: 'failed', status: 1, error });
+      },
+    });
+    this.#cycle = cycle;
+    this.#interrupts.use(cycle.vm);
+    this.#doorbells.use(cycle.vm);
+    this.#counters.cycles++;
+    void cycle.start().then((end) => {
+      this.#cycleEnded(cycle, end);
+    });
+  }
+
+  #reset(): void {
+    const reset = { reason: 'reset', status: 0 } as const;
+    this.#finish(this.#options.onReset === 'reboot' ? 'reboot' : reset);
+  }
+
+  /** The first word counts, but an end is more than a reboot. */
+  #finish(intent: Intent): void {
+    if (!this.#cycle) return;
+    if (this.#intent === undefined || this.#intent === 'reboot') this.#intent = intent;
+    void this.#cycle.stop();
+  }
+
+  #cycleEnded(cycle: PowerCycle, end: VcpuEnd): void {
+    const intent = this.#intent ?? this.#intentOf(end);
+    this.#intent = undefined;
+    try {
+      this.#powerOff(cycle);
+      if (intent === 'reboot') {
+        this.#powerOn();
+        publishMachine(() => ({ state: 'reboot' }));
+        this.emit('reboot');
+        return;
+      }
+      this.#takeDown(intent);
+    } catch (error) {
+      this.#takeDown({ reason: 'failed', status: 1, error: error as Error });
+    }
+  }
+
+  #intentOf({ reason, detail }: VcpuEnd): Intent {
+    if (reason === 'shutdown') {
+      return this.#options.onReset === 'reboot' ? 'reboot' : { reason: 'reset', status: 0 };
+    }
+    const error = new VhostError('ERR_VHOST_STATE', `KVM can not run the guest: ${detail}`);
+    return { reason: 'failed', status: 1, error };
+  }
+
+  /** No vCPU runs any more. The virtual machine goes last, for doorbells and interrupts are its own. */
+  #powerOff(cycle: PowerCycle): void {
+    this.#cycle = undefined;
+    try {
+      this.#bus.reset();
+      this.#console.serial.reset();
+    } finally {
+      this.#interrupts.use(undefined);
+      this.#doorbells.use(undefined);
+      this.#counters.add(cycle);
+      cycle.close();
+    }
+  }
+
+  #takeDown(intent: MachineEnd): void {
+    let end = intent;
+    try {
+      this.#console.flush();
+      this.#counters.keep(this.#cards.map((card) => card.statistics()));
+      this.#down.unwind();
+    } catch (error) {
+      end = { reason: 'failed', status: 1, error: error as Error };
+    }
+    this.#end = end;
+    publishMachine(() => ({ state: 'ended', end }));
+    this.#settle(end);
+    this.emit('end', end);
+  }
+}

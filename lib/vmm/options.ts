@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto';
+
+import { ramRanges } from './guest-ram.js';
+import type { Backend } from '../backend/backend.js';
+import type { TapOptions } from '../backend/tap-options.js';
+import { misuse } from '../errors.js';
+import { parseMac } from '../sys/link.js';
+
+/** One network device of a machine. */
+export interface MachineNet {
+  /** What stands behind vhost: how to make it, or one that is open. The machine closes it either way. */
+  backend: TapOptions | Backend;
+  /** The guest's Ethernet address. Default: a random one. */
+  mac?: string;
+  /** The most that the guest may use; each needs a queue of the backend. Default: 1. */
+  queuePairs?: number;
+  /** Bytes, Ethernet header not counted, that the guest is told. Default: the interface's. */
+  mtu?: number;
+}
+
+/** Where the guest's serial line leads. */
+export interface MachineConsole {
+  /** What the guest reads. It is not ended, and not read from any more when the machine ends. */
+  input?: NodeJS.ReadableStream;
+  /** What the guest writes. It is not ended. */
+  output?: NodeJS.WritableStream;
+}
+
+/** How to boot a machine. */
+export interface MachineOptions {
+  /** Path of a Linux kernel of x86-64: a bzImage such as a distribution's, or a vmlinux. */
+  kernel: string;
+  /** Path of an initramfs. */
+  initrd?: string;
+  /** What the kernel is told. Default: {@link DEFAULT_COMMAND_LINE}. */
+  commandLine?: string;
+  /** From 32 on. Default: 256. */
+  memoryMiB?: number;
+  /** Default: 1, and more there are not yet. */
+  cpus?: number;
+  /** Default: none. */
+  net?: readonly MachineNet[];
+  /** Default: what the guest writes goes to nobody but the event `output`. */
+  console?: MachineConsole;
+  /** What a reset by the guest means: a new boot, or the end. Default: `end`. */
+  onReset?: 'reboot' | 'end';
+  /** Aborting stops the machine. */
+  signal?: AbortSignal;
+}
+
+/** Messages of errors only, a restart instead of a panic that nobody sees, a reset that needs no ACPI. */
+export const DEFAULT_COMMAND_LINE = 'console=ttyS0 quiet reboot=k panic=-1';
+
+/** A network device with every default filled in. */
+export interface CheckedNet {
+  readonly backend: TapOptions | Backend;
+  /** 6 bytes. */
+  readonly mac: Uint8Array;
+  readonly queuePairs: number;
+  readonly mtu: number | undefined;
+}
+
+/** Options with every default filled in. */
+export interface CheckedMachineOptions {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly commandLine: string;
+  readonly memoryMiB: number;
+  readonly cpus: number;
+  readonly net: readonly CheckedNet[];
+  readonly console: MachineConsole;
+  readonly onReset: 'reboot' | 'end';
+  readonly signal: AbortSignal | undefined;
+}
+
+const KNOWN = [
+  ...['kernel', 'initrd', 'commandLine', 'memoryMiB', 'cpus'],
+  ...['net', 'console', 'onReset', 'signal'],
+];
+const KNOWN_NET = ['backend', 'mac', 'queuePairs', 'mtu'];
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function checkNames(options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) throw misuse.unknown(name, known);
+  }
+}
+
+function checkString(option: string, value: unknown): void {
+  if (typeof value !== 'string') throw misuse.type(option, 'a string', value);
+}
+
+/** @throws {TypeError} or `RangeError`, naming the option that does not fit. */
+export function checkMachineOptions(options: MachineOptions): CheckedMachineOptions {
+  if (!isObject(options)) throw misuse.type('options', 'an object', options);
+  checkNames(options, KNOWN);
+  const { kernel, initrd, signal, net = [], console = {}, onReset = 'end' } = options;
+  const { commandLine = DEFAULT_COMMAND_LINE, memoryMiB = 256, cpus = 1 } = options;
+  checkString('kernel', kernel);
+  if (initrd !== undefined) checkString('initrd', initrd);
+  checkString('commandLine', commandLine);
+  ramRanges(memoryMiB);
+  if (cpus !== 1) throw misuse.range('cpus', '1', cpus);
+  if (!Array.isArray(net)) throw misuse.type('net', 'an array', net);
+  if (!isObject(console)) throw misuse.type('console', 'an object', console);
+  checkNames(console, ['input', 'output']);
+  if (!['reboot', 'end'].includes(onReset)) {
+    throw misuse.range('onReset', "'reboot' or 'end'", onReset);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw misuse.type('signal', 'an AbortSignal', signal);
+  }
+  const checked = { kernel, initrd, commandLine, memoryMiB, cpus, console, onReset, signal };
+  return { ...checked, net: (net as MachineNet[]).map(checkNet) };
+}
+
+function checkNet(net: MachineNet): CheckedNet {
+  if (!isObject(net)) throw misuse.type('net', 'an array of objects', net);
+  checkNames(net, KNOWN_NET);
+  const { backend, mac, queuePairs = 1, mtu } = net;
+  if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
+  if (!Number.isInteger(queuePairs) || queuePairs < 1) {
+    throw misuse.range('queuePairs', 'an integer from 1 on', queuePairs);
+  }
+  if (mtu !== undefined && (!Number.isInteger(mtu) || mtu < 68 || mtu > 65535)) {
+    throw misuse.range('mtu', 'an integer in 68..65535', mtu);
+  }
+  return { backend, mac: checkMac(mac), queuePairs, mtu };
+}
+
+/** A random one is of those that nobody was given. */
+function checkMac(mac: string | undefined): Uint8Array {
+  if (mac === undefined) return Uint8Array.of(2, ...randomBytes(5));
+  const bytes = typeof mac === 'string' ? parseMac(mac) : undefined;
+  if (!bytes || ((bytes[0] ?? 1) & 1) !== 0) {
+    throw misuse.range('mac', 'six hexadecimal bytes such as 02:00:00:00:00:02, of no group', mac);
+  }
+  return bytes;
+}

@@ -10,6 +10,8 @@ import { COMMON_BYTES, VirtioRegisters } from './virtio-registers.js';
 import {
   PCI_CAP_ID_MSIX,
   PCI_CAP_ID_VNDR,
+  PCI_COMMAND,
+  PCI_COMMAND_MASTER,
   PCI_MSIX_FLAGS,
   PCI_MSIX_FLAGS_ENABLE,
   PCI_MSIX_FLAGS_MASKALL,
@@ -131,7 +133,10 @@ export class VirtioPciFunction implements PciFunction {
   }
 
   writeConfig(offset: number, size: number, value: number): void {
+    const mastered = this.#mayWrite();
     this.config.write(offset, size, value);
+    // A kernel that starts another takes the right to write to memory away, and no more than that.
+    if (mastered && !this.#mayWrite() && this.#registers.running) this.#registers.needsReset();
     if (this.#touchesWindow(offset, size)) this.#writeWindow();
     this.#followConfig();
   }
@@ -250,8 +255,14 @@ export class VirtioPciFunction implements PciFunction {
     if (this.#registers.running) this.#configInterrupt();
   }
 
+  /** Whether the function may write to memory, and so interrupt. */
+  #mayWrite(): boolean {
+    return (this.config.read(PCI_COMMAND, 2) & PCI_COMMAND_MASTER) !== 0;
+  }
+
   #configInterrupt(): void {
     this.#isr |= ISR_CONFIG;
+    if (!this.#mayWrite()) return;
     this.#configInterrupts++;
     this.#msix.event(this.#registers.configVector)?.signal();
   }

@@ -242,6 +242,18 @@ describe('VirtioPciFunction', () => {
       assert.equal(driver.status, 0xf);
     });
 
+    it('stops the device when it may not write to memory any more', () => {
+      begin();
+      driver.setCommand(2);
+      assert.equal(log[0], 'stop');
+      assert.ok(driver.status & NEEDS_RESET);
+      assert.equal(platform.deliver(0x40), 0, 'an interrupt is a write as well');
+      driver.setCommand(6);
+      assert.equal(device.running, false);
+      begin();
+      assert.equal(driver.status, 0xf);
+    });
+
     it('stops the device when the driver gives up', () => {
       begin();
       driver.addStatus(virtio.VIRTIO_CONFIG_S_FAILED);
@@ -337,8 +349,9 @@ describe('VirtioPciFunction', () => {
           'assign 0xd0003004',
         ],
       );
-      driver.setCommand(0);
+      driver.setCommand(4);
       assert.deepEqual(platform.bells, []);
+      assert.equal(device.running, true);
       assert.equal(pci.statistics().doorbells, 0);
     });
 

@@ -187,6 +187,7 @@ describe('DeviceQueue', () => {
     for (const [what, write, options] of bad) {
       it(what, () => {
         offer(0);
+        descriptor(0, AT + BUFFERS, 4, 0);
         descriptor(TABLE, AT + BUFFERS, 4, 0);
         write();
         const device = make(options);

@@ -49,4 +49,10 @@ describe('ringAddresses()', () => {
       );
     }
   });
+
+  it('are refused where the memory itself begins at an odd place', () => {
+    const odd = new GuestMemory([region(0x10008, 0x7000008n)]);
+    const there = { ...place, desc: 0x10010, avail: 0x12000, used: 0x13000 };
+    assert.throws(() => ringAddresses(odd, there), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
 });

@@ -57,6 +57,14 @@ describe('MsixTable', () => {
     assert.equal(pending(), 0);
   });
 
+  it('has nothing pending that the kernel has only to take', () => {
+    table.control(true, false);
+    entry(1, 0x41);
+    signal(1);
+    assert.equal(pending(), 0);
+    assert.equal(platform.deliver(0x41), 1);
+  });
+
   it('delivers what was pending with the message that is there when it is unmasked', () => {
     table.control(true, false);
     entry(1, 0x41);

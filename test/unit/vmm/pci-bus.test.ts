@@ -112,6 +112,9 @@ describe('PciBus', () => {
         assert.equal(ports().read(port, size), size === 2 ? 0xffff : ONES);
       }
       assert.equal(ports().read(0xcf8, 4), ENABLE + 0x800 + 4);
+      ports().write(0xcf8, 4, ENABLE + 0x800 + 8);
+      ports().write(0xcff, 2, 0x0505);
+      assert.equal(read(1, 0x0c, 1), 0, 'the next double word');
     });
 
     it('counts accesses to functions', () => {

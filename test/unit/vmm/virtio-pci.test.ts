@@ -355,6 +355,13 @@ describe('VirtioPciFunction', () => {
       assert.equal(pci.statistics().doorbells, 0);
     });
 
+    it('stay where they are while configuration space is written for other reasons', () => {
+      begin();
+      driver.writeConfig(0x3c, 1, 5);
+      driver.setCommand(0x406);
+      assert.deepEqual(log, []);
+    });
+
     it('come to user space where the machine has others at that place', () => {
       const other = new FakeDevice([]);
       const second = new VirtioPciFunction({

@@ -1,14 +1,15 @@
 import { FakePlatform } from './fake-platform.js';
 import { GuestDriver } from './guest-driver.js';
 import type { GuestRingPlace } from './guest-driver.js';
-import type { Backend } from '#lib/backend/backend';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import type { Segment } from '#lib/ring/descriptor-table';
 import { splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
 import { Pages } from '#lib/sys/pages';
+import { VIRTIO_NET_F_MQ } from '#lib/uapi/virtio-net';
 import { VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_WRITE, has } from '#lib/uapi/virtio';
+import type { NetBackend } from '#lib/vmm/guest-pairs';
 import type { GuestFault } from '#lib/vmm/guest-repair';
 import { PciBus } from '#lib/vmm/pci-bus';
 import { VirtioNetDevice } from '#lib/vmm/virtio-net-device';
@@ -56,7 +57,7 @@ export class GuestNet {
   features = 0n;
   queues: DriverQueue[] = [];
 
-  constructor(backend: Backend, options: Partial<VirtioNetOptions> = {}) {
+  constructor(backend: NetBackend, options: Partial<VirtioNetOptions> = {}) {
     this.device = new VirtioNetDevice({
       backend,
       memory: this.memory,
@@ -158,9 +159,14 @@ export class GuestNet {
     }
   }
 
+  /** Behind all queue pairs, or behind the first where the guest knows of no other. */
+  get controlIndex(): number {
+    return has(this.features, VIRTIO_NET_F_MQ) ? this.queues.length - 1 : 2;
+  }
+
   /** Gives one command; the device's answer. */
   command(group: number, command: number, data: Uint8Array = new Uint8Array(0)): number {
-    const index = this.queues.length - 1;
+    const index = this.controlIndex;
     const queue = this.queue(index);
     const address = bufferAddress(index, 0);
     const at = address - MEMORY_AT;

@@ -16,6 +16,11 @@
 #include "vcpu_thread.h"
 
 namespace vhost_net {
+namespace {
+
+constexpr uint64_t kBurstNanoseconds = 2'000'000;
+
+}  // namespace
 
 /// What lives as long as libuv knows the handle or the wrapper is there, whichever is longer: the
 /// thread must have ended before the environment does.
@@ -37,6 +42,7 @@ struct VcpuRun {
   /// 0, or the errno. On failure nothing is left registered.
   int Start(std::shared_ptr<VcpuRun> me);
   void Deliver();
+  void Serve();
   void Finish();
   /// What JavaScript answers, or all ones.
   uint32_t Call(const napi_value* arguments, size_t count);
@@ -75,19 +81,29 @@ void VcpuRun::OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
   auto* run = static_cast<VcpuRun*>(data);
   run->environment_ends = true;
   run->callback.Reset();
-  run->thread->Stop();
+  if (run->running) run->thread->Stop();
 }
 
 void VcpuRun::OnAsync(uv_async_t* handle) { static_cast<VcpuRun*>(handle->data)->Deliver(); }
 
+/// Stays for a burst, but not for so long that the rest of the loop has to wait.
 void VcpuRun::Deliver() {
   const std::shared_ptr<VcpuRun> alive = self;
-  Access access;
-  if (!environment_ends && thread->mailbox().Take(&access)) {
-    calls++;
-    thread->mailbox().Answer(AskJavaScript(access));
-  }
+  const uint64_t until = uv_hrtime() + kBurstNanoseconds;
+  thread->mailbox().Listen(true);
+  do Serve();
+  while (uv_hrtime() < until && !environment_ends && thread->mailbox().Look());
+  thread->mailbox().Listen(false);
+  // One that came since, and called nobody because somebody listened.
+  Serve();
   if (running && thread->ended()) Finish();
+}
+
+void VcpuRun::Serve() {
+  Access access;
+  if (environment_ends || !thread->mailbox().Take(&access)) return;
+  calls++;
+  thread->mailbox().Answer(AskJavaScript(access));
 }
 
 /// The thread has said its last word, so this does not wait for it. JavaScript hears of it when
@@ -291,6 +307,15 @@ Napi::Value Vcpu::Start(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// setPciSlots(bits): which slots of bus 0 have something; what else is looked for is not asked.
+Napi::Value Vcpu::SetPciSlots(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const uint32_t slots = arguments.Unsigned(0, "slots");
+  VcpuRun* run = arguments.ok() ? Idle(info) : nullptr;
+  if (run != nullptr) run->thread->pci().SetSlots(slots);
+  return info.Env().Undefined();
+}
+
 /// stop(): asks the thread to end, and does not wait for it; the callback hears when it has.
 Napi::Value Vcpu::Stop(const Napi::CallbackInfo& info) {
   if (run_ && run_->running) run_->thread->Stop();
@@ -318,9 +343,11 @@ Napi::Value Vcpu::GetStatsFd(const Napi::CallbackInfo& info) {
   return Descriptor::Make(info.Env(), std::move(fd));
 }
 
-/// close(): not while it runs.
+/// close(): not while it runs. The virtual CPU goes at once, whoever still holds the rest.
 Napi::Value Vcpu::Close(const Napi::CallbackInfo& info) {
-  if (run_ && Idle(info) != nullptr) run_.reset();
+  if (!run_ || Idle(info) == nullptr) return info.Env().Undefined();
+  run_->thread.reset();
+  run_.reset();
   return info.Env().Undefined();
 }
 
@@ -329,8 +356,8 @@ Napi::Function Vcpu::Define(Napi::Env env) {
       env, "Vcpu",
       {InstanceMethod<&Vcpu::Get>("get"), InstanceMethod<&Vcpu::Set>("set"),
        InstanceMethod<&Vcpu::SetCpuid>("setCpuid"), InstanceMethod<&Vcpu::SetMsrs>("setMsrs"),
-       InstanceMethod<&Vcpu::Start>("start"), InstanceMethod<&Vcpu::Stop>("stop"),
-       InstanceMethod<&Vcpu::Statistics>("statistics"),
+       InstanceMethod<&Vcpu::SetPciSlots>("setPciSlots"), InstanceMethod<&Vcpu::Start>("start"),
+       InstanceMethod<&Vcpu::Stop>("stop"), InstanceMethod<&Vcpu::Statistics>("statistics"),
        InstanceMethod<&Vcpu::GetStatsFd>("getStatsFd"), InstanceMethod<&Vcpu::Close>("close")});
 }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 
@@ -53,37 +54,60 @@ class SignalsBlocked {
 /// The largest access of a power of two that fits into `length` bytes, 4 at the most.
 uint32_t Chunk(uint32_t length) { return length >= 4 ? 4 : length >= 2 ? 2 : 1; }
 
+/// For how long either side looks before it sleeps.
+constexpr auto kMoment = std::chrono::microseconds(50);
+
+/// Whether `happens` does within a time.
+template <typename Condition>
+bool Within(std::chrono::microseconds time, Condition happens) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  for (;;) {
+    for (int i = 0; i < 64; i++) {
+      if (happens()) return true;
+      __builtin_ia32_pause();
+    }
+    if (std::chrono::steady_clock::now() >= end) return false;
+  }
+}
+
+/// PCI's configuration mechanism 1.
+constexpr uint64_t kPciAddress = 0xcf8;
+constexpr uint64_t kPciData = 0xcfc;
+
 }  // namespace
 
 bool Mailbox::Ask(const Access& access, uint32_t* answer, const std::function<void()>& wake) {
-  {
-    const std::lock_guard<std::mutex> guard(lock_);
-    if (aborted_) return false;
-    access_ = access;
-    state_ = State::kAsked;
-  }
-  wake();
-  std::unique_lock<std::mutex> guard(lock_);
-  changed_.wait(guard, [this] { return aborted_ || state_ == State::kAnswered; });
   if (aborted_) return false;
-  state_ = State::kIdle;
+  access_ = access;
+  state_ = State::kAsked;
+  if (!listens_) wake();
+  const bool soon = Within(kMoment, [this] { return answered(); });
+  if (!soon) {
+    std::unique_lock<std::mutex> guard(lock_);
+    changed_.wait(guard, [this] { return answered(); });
+  }
+  if (aborted_) return false;
   *answer = answer_;
+  state_ = State::kIdle;
   return true;
 }
 
 bool Mailbox::Take(Access* access) {
-  const std::lock_guard<std::mutex> guard(lock_);
-  if (aborted_ || state_ != State::kAsked) return false;
-  state_ = State::kTaken;
+  State asked = State::kAsked;
+  if (aborted_ || !state_.compare_exchange_strong(asked, State::kTaken)) return false;
   *access = access_;
   return true;
 }
 
 void Mailbox::Answer(uint32_t value) {
-  const std::lock_guard<std::mutex> guard(lock_);
   answer_ = value;
+  const std::lock_guard<std::mutex> guard(lock_);
   state_ = State::kAnswered;
   changed_.notify_one();
+}
+
+bool Mailbox::Look() {
+  return Within(kMoment, [this] { return aborted_ || state_ == State::kAsked; }) && !aborted_;
 }
 
 void Mailbox::Abort() {
@@ -92,9 +116,30 @@ void Mailbox::Abort() {
   changed_.notify_one();
 }
 
-bool Mailbox::aborted() {
-  const std::lock_guard<std::mutex> guard(lock_);
-  return aborted_;
+bool PciProbe::absent() const {
+  const uint32_t bus_and_function = address_ & 0x00ff0700;
+  const uint32_t slot = address_ >> 11 & 31;
+  const bool enabled = (address_ & 0x80000000) != 0;
+  return enabled && (bus_and_function != 0 || (slots_ >> slot & 1) == 0);
+}
+
+bool PciProbe::Serve(const Access& access, uint32_t* value) {
+  const bool write = access.question == Question::kPortWrite;
+  if (access.address == kPciAddress && access.size == 4 && write) {
+    address_ = access.value;
+    pending_ = true;
+    return true;
+  }
+  *value = UINT32_MAX;
+  return access.address >= kPciData && access.address < kPciData + 4 && absent();
+}
+
+bool PciProbe::TakePending(const Access& next, Access* pending) {
+  const bool ours = next.address >= kPciAddress && next.address < kPciData + 4;
+  if (!pending_ || !ours) return false;
+  pending_ = false;
+  *pending = {Question::kPortWrite, kPciAddress, 4, address_};
+  return true;
 }
 
 int VcpuThread::Create(const std::shared_ptr<OpenFile>& kvm, std::shared_ptr<OpenFile> vm,
@@ -222,10 +267,17 @@ bool VcpuThread::HandlePort() {
   for (uint32_t i = 0; i < run_->io.count; i++, data += size) {
     uint32_t answer = 0;
     if (write) std::memcpy(&access.value, data, size);
-    if (!Ask(access, &answer)) return false;
+    if (!AskPort(access, &answer)) return false;
     if (!write) std::memcpy(data, &answer, size);
   }
   return true;
+}
+
+bool VcpuThread::AskPort(const Access& access, uint32_t* answer) {
+  if (pci_.Serve(access, answer)) return true;
+  Access pending;
+  if (pci_.TakePending(access, &pending) && !Ask(pending, answer)) return false;
+  return Ask(access, answer);
 }
 
 /// One that crosses a page comes with odd lengths.

@@ -37,28 +37,56 @@ struct VcpuEnd {
   uint64_t detail = 0;   ///< what more the kernel says of that reason
 };
 
-/// Where the thread of a virtual CPU leaves its question and waits for the answer. `wake` tells the
-/// other side that there is something; it is called on the thread, and under no lock.
+/// Where the thread of a virtual CPU leaves its question and waits for the answer. Questions come
+/// in bursts, so both sides look for a moment before they sleep: that is cheaper than to be woken.
 class Mailbox {
  public:
-  /// The thread's side. False: nobody will answer any more.
+  /// The thread's side. False: nobody will answer any more. `wake` is called where the other side
+  /// does not look by itself.
   bool Ask(const Access& access, uint32_t* answer, const std::function<void()>& wake);
   /// The other side: whether there is a question that nobody has taken yet.
   bool Take(Access* access);
   void Answer(uint32_t value);
+  /// The other side looks by itself from now on, or does not any more.
+  void Listen(bool listens) { listens_ = listens; }
+  /// Looks for a moment whether a question comes.
+  bool Look();
   /// Every question, now and later, goes without an answer.
   void Abort();
-  bool aborted();
+  bool aborted() const { return aborted_; }
 
  private:
   enum class State { kIdle, kAsked, kTaken, kAnswered };
 
+  bool answered() const { return aborted_ || state_ == State::kAnswered; }
+
   std::mutex lock_;
   std::condition_variable changed_;
-  State state_ = State::kIdle;
-  bool aborted_ = false;
+  std::atomic<State> state_ = State::kIdle;
+  std::atomic<bool> aborted_ = false;
+  std::atomic<bool> listens_ = false;
   Access access_;
   uint32_t answer_ = 0;
+};
+
+/// What a kernel looks for on the PCI bus while it starts: with AMD's processors 256 buses of 32
+/// slots each (`arch/x86/kernel/aperture_64.c`), two accesses of ports for each. So an address that
+/// is written waits for what is done with it, and what is not there is answered on the spot.
+class PciProbe {
+ public:
+  /// Which slots of bus 0 have something, bit by bit. All others, and other buses, have nothing.
+  void SetSlots(uint32_t slots) { slots_ = slots; }
+  /// Whether that was all, and `value` the answer.
+  bool Serve(const Access& access, uint32_t* value);
+  /// An address that waits to be passed on before another access of these ports.
+  bool TakePending(const Access& next, Access* pending);
+
+ private:
+  bool absent() const;
+
+  uint32_t slots_ = UINT32_MAX;
+  uint32_t address_ = 0;
+  bool pending_ = false;
 };
 
 /// One virtual CPU and the thread that runs it.
@@ -77,6 +105,7 @@ class VcpuThread {
   int fd() const { return fd_.get(); }
   bool started() const { return started_; }
   Mailbox& mailbox() { return mailbox_; }
+  PciProbe& pci() { return pci_; }
   uint64_t exits(size_t reason) const { return exits_[reason].load(std::memory_order_relaxed); }
 
   /// Once. 0, or the errno. `wake` is called on the thread when it has a question, and as the last
@@ -100,6 +129,7 @@ class VcpuThread {
   bool RunOnce();
   bool Handle();
   bool HandlePort();
+  bool AskPort(const Access& access, uint32_t* answer);
   bool HandleMemory();
   bool Ask(const Access& access, uint32_t* answer);
   bool End(uint32_t reason, uint64_t detail);
@@ -116,6 +146,7 @@ class VcpuThread {
   std::atomic<bool> ended_ = false;
   std::function<void()> wake_;
   Mailbox mailbox_;
+  PciProbe pci_;
   VcpuEnd end_;
   std::array<std::atomic<uint64_t>, kReasons> exits_ = {};
 };

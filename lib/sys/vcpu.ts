@@ -146,6 +146,15 @@ export class Vcpu {
   }
 
   /**
+   * Which slots of PCI's bus 0 have something, bit by bit. A kernel that starts looks at thousands that
+   * have not (two accesses of ports each): those are answered with all ones, and the bus is not asked.
+   * Default: all may have.
+   */
+  setPciSlots(slots: number): void {
+    this.#native.setPciSlots(slots);
+  }
+
+  /**
    * Lets it run on a thread of its own, `vcpu-ID`.
    *
    * @param bus  Called on this environment's event loop; the vCPU waits meanwhile. What it throws

@@ -23,6 +23,8 @@ export interface MachineParts {
   readonly memory: BusDevice;
   readonly boot: LinuxBoot;
   readonly cpus: number;
+  /** Which slots of the PCI bus have something, bit by bit. */
+  readonly pciSlots: number;
   /** A device threw: what the guest did there nobody knows how to answer. */
   readonly onError: (error: Error) => void;
 }
@@ -114,6 +116,7 @@ export class PowerCycle {
         vcpu.close();
       });
       setUpAnyCpu(vcpu, leaves, id);
+      vcpu.setPciSlots(this.#parts.pciSlots);
       this.#count(vcpu, undo);
       return vcpu;
     });

@@ -6,9 +6,13 @@ import { Pages } from '../sys/pages.js';
  * Guest addresses, from the bottom: RAM up to the hole at the latest, the hole for what is no RAM, and
  * whatever RAM is left from 4 GiB on.
  *
- * The hole ends below the interrupt controllers (0xfec00000) and what KVM needs for itself.
+ * The hole ends below the exit register, the interrupt controllers (0xfec00000) and what KVM needs for
+ * itself.
  */
-export const PCI_HOLE = { start: 0xc0000000, byteLength: 0x3ec00000 } as const;
+export const PCI_HOLE = { start: 0xc0000000, byteLength: 0x3eb00000 } as const;
+
+/** Where a guest that has no ports to write to leaves its exit status, one byte. */
+export const EXIT_ADDRESS = 0xfeb00000;
 
 const FOUR_GIB = 2 ** 32;
 const MIB = 2 ** 20;

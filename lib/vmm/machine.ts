@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import fs from 'node:fs/promises';
 
 import { Console } from './console.js';
-import { GuestRam, PCI_HOLE } from './guest-ram.js';
+import { EXIT_ADDRESS, GuestRam, PCI_HOLE } from './guest-ram.js';
 import { KvmDoorbells, KvmInterrupts } from './kvm-platform.js';
 import { openKvm } from './kvm-support.js';
 import { publishMachine } from './machine-observation.js';
@@ -17,6 +17,7 @@ import { PortBus } from './port-bus.js';
 import { PowerCycle } from './power-cycle.js';
 import { SERIAL_PORTS } from './serial.js';
 import { readKernel } from './vmlinux.js';
+import type { BusDevice } from './platform.js';
 import type { LinuxBoot } from './linux-boot.js';
 import type { Fault } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
@@ -30,7 +31,7 @@ import type { UndoList } from '../undo.js';
  * Why a machine has ended.
  *
  * - `stopped`: {@link Machine.stop} was called.
- * - `exit`: the guest wrote its status to port 0xf4.
+ * - `exit`: the guest wrote its status to port 0xf4, or to address 0xfeb00000.
  * - `reset`: the guest reset the machine, by its keyboard controller or a triple fault.
  * - `failed`: KVM gave up, or a fault of ours; `error` says more.
  */
@@ -76,6 +77,9 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #ports = new PortBus();
   readonly #bus = new PciBus(PCI_HOLE);
   readonly #cards: NetworkCard[] = [];
+  readonly #exit = new ExitPort((status) => {
+    this.#finish({ reason: 'exit', status });
+  });
   readonly #console: Console;
   readonly #counters = new Counters();
   readonly #down: UndoList;
@@ -237,12 +241,18 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#reset();
       }),
     );
-    this.#ports.add(
-      EXIT_PORT,
-      new ExitPort((status) => {
-        this.#finish({ reason: 'exit', status });
-      }),
-    );
+    this.#ports.add(EXIT_PORT, this.#exit);
+  }
+
+  /** What is no RAM. */
+  #memory(): BusDevice {
+    const owner = (address: number) => (address === EXIT_ADDRESS ? this.#exit : this.#bus.memory);
+    return {
+      read: (address, size) => owner(address).read(address, size),
+      write: (address, size, value) => {
+        owner(address).write(address, size, value);
+      },
+    };
   }
 
   #listen(signal: AbortSignal | undefined, undo: UndoList): void {
@@ -258,7 +268,9 @@ export class Machine extends EventEmitter<MachineEvents> {
   #powerOn(): void {
     const cycle = PowerCycle.prepare({
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
-      ...{ ports: this.#ports, memory: this.#bus.memory },
+      ...{ ports: this.#ports, memory: this.#memory() },
+      // The host bridge, and a slot for each card.
+      pciSlots: 2 ** (1 + this.#cards.length) - 1,
       onError: (error) => {
         this.#finish({ reason: 'failed', status: 1, error });
       },

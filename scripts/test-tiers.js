@@ -16,6 +16,8 @@ const TIERS = {
   package: { where: 'here' },
   install: { where: 'here', onRequest: true }, // every Node with every npm: minutes, and a registry
   kernel: { where: 'device', require: 'vhost,tun,root' },
+  // In the lab there is KVM; on a machine with the device there may be none.
+  vm: { where: 'device', require: 'vhost,tun,root', requireInLab: 'vhost,tun,kvm,root' },
 };
 
 const LAB_KERNELS = ['6.1', '6.12', '7'];
@@ -98,7 +100,9 @@ function runTier({ name, kernel, title }, only, folder) {
   const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
   if (kernel !== undefined) env.VHOST_TEST_TRACE = path.join(folder, `${title}.trace`);
-  if (TIERS[name].require !== undefined) env.VHOST_TEST_REQUIRE ??= TIERS[name].require;
+  const { require: here, requireInLab = here } = TIERS[name];
+  const needs = kernel === undefined ? here : requireInLab;
+  if (needs !== undefined) env.VHOST_TEST_REQUIRE ??= needs;
   const files = testFiles(name, only);
   const command = kernel === undefined ? mocha(files) : inLab(kernel, folder, mocha(files));
   const run = files.length === 0 ? { status: 0 } : spawn(command, env);

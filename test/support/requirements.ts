@@ -1,9 +1,13 @@
 import fs from 'node:fs';
 
 /** What a test may need of the machine. */
-export type Need = 'vhost' | 'tun' | 'root';
+export type Need = 'vhost' | 'tun' | 'kvm' | 'root';
 
-const NODES: Partial<Record<Need, string>> = { vhost: '/dev/vhost-net', tun: '/dev/net/tun' };
+const NODES: Partial<Record<Need, string>> = {
+  vhost: '/dev/vhost-net',
+  tun: '/dev/net/tun',
+  kvm: '/dev/kvm',
+};
 
 /** Needs that were promised: `VHOST_TEST_REQUIRE=vhost,tun`. */
 const promised = new Set((process.env['VHOST_TEST_REQUIRE'] ?? '').split(',').filter(Boolean));

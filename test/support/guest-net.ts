@@ -22,7 +22,9 @@ export const MEMORY_AT = 0x100000;
 export const RING_SIZE = 64;
 export const HEADER_BYTES = 12;
 
-const MEMORY_BYTES = 4 * 1024 * 1024;
+/** Bytes of the guest's memory, and of pages behind it that are not the guest's. */
+export const MEMORY_BYTES = 4 * 1024 * 1024;
+const BEHIND_BYTES = 1024 * 1024;
 const RING_BYTES = 0x10000;
 const BUFFER_BYTES = 4096;
 /** Rings lie below. */
@@ -38,8 +40,10 @@ export const QUEUE_DATA = 0x41;
  */
 export class GuestNet {
   readonly platform = new FakePlatform();
-  readonly pages = Pages.allocate({ byteLength: MEMORY_BYTES });
-  readonly bytes = new Uint8Array(this.pages.buffer);
+  readonly pages = Pages.allocate({ byteLength: MEMORY_BYTES + BEHIND_BYTES });
+  readonly bytes = new Uint8Array(this.pages.buffer, 0, MEMORY_BYTES);
+  /** What nobody may touch. */
+  readonly behind = new Uint8Array(this.pages.buffer, MEMORY_BYTES);
   readonly memory = new GuestMemory([
     {
       guestAddress: MEMORY_AT,

@@ -5,6 +5,8 @@ export type VhostErrorCode =
   | 'ERR_VHOST_ADDON_LOAD'
   | 'ERR_VHOST_CLOSED'
   | 'ERR_VHOST_BACKEND_LOST'
+  | 'ERR_VHOST_BACKEND_QUEUES'
+  | 'ERR_VHOST_BACKEND_TYPE'
   | 'ERR_VHOST_FEATURE_MISSING'
   | 'ERR_VHOST_FRAMES_LOST'
   | 'ERR_VHOST_HEADER_SIZE'
@@ -22,9 +24,14 @@ export class VhostError extends Error {
     /** A {@link VhostErrorCode}, or the name of an errno. */
     readonly code: string,
     message: string,
+    hint?: string,
   ) {
     super(message);
+    if (hint !== undefined) this.hint = hint;
   }
+
+  /** What usually helps. */
+  declare readonly hint?: string;
 
   static {
     // On the prototype: an own property would show up whenever the error is printed.
@@ -34,6 +41,7 @@ export class VhostError extends Error {
 
 /** Names and texts of errnos that Node, which follows other systems as well, does not know. */
 const LINUX_ERRORS: ReadonlyMap<number, [code: string, text: string]> = new Map([
+  [-67, ['ENOLINK', 'link has been severed']],
   [-74, ['EBADMSG', 'bad message']],
   [-77, ['EBADFD', 'file descriptor in bad state']],
 ]);
@@ -81,6 +89,25 @@ const HINTS: Readonly<Record<string, string>> = {
   'TUNSETIFF EINVAL': 'an interface of that name is no tap, or differs in its multi_queue flag',
   'TUNGETDEVNETNS EPERM': NET_ADMIN,
   'TUNSETVNETHDRSZ EINVAL': 'a virtio-net header has at least 10 bytes',
+  'TUNSETSTEERINGEBPF EINVAL': 'steering must be a descriptor of a socket filter in eBPF',
+  'TUNATTACHFILTER EINVAL': 'that is no valid program of classic BPF',
+  'open /dev/tap ENOENT':
+    'udev did not make the node: mknod, with the numbers in /sys/class/macvtap',
+  'open /dev/tap ENXIO':
+    'that node is of another network namespace: give the right to mount, or netns',
+  'open /dev/tap EACCES': 'this user needs read and write access to that node',
+  'open /dev/tap EPERM': 'the device is not allowed here (device cgroup of a container?)',
+  'open /dev/tap EBUSY': 'the macvtap has as many queues as it can have',
+  'unshare EPERM': 'needs CAP_SYS_ADMIN, to find the device of a macvtap in another namespace',
+  'mount EPERM': 'needs CAP_SYS_ADMIN, to find the device of a macvtap in another namespace',
+  'mknod EPERM': 'needs CAP_MKNOD, to open the device of a macvtap in another namespace',
+  'AF_PACKET EPERM': 'needs CAP_NET_RAW in the namespace of the interface',
+  'AF_PACKET EAFNOSUPPORT': 'that descriptor is no packet socket',
+  'fcntl EBADF': 'this process has no descriptor of that number',
+  'RTM_NEWLINK EPERM': NET_ADMIN,
+  'RTM_NEWLINK EBUSY': 'another macvlan, macvtap or bridge has that link to itself',
+  'RTM_NEWLINK EINVAL': 'a macvtap is not possible above that link, or not in this mode',
+  'RTM_NEWLINK EOPNOTSUPP': 'load the module: modprobe macvtap',
   'RTM_SETLINK EPERM': NET_ADMIN,
   'RTM_SETLINK EADDRNOTAVAIL': 'that is the address of a group: the first byte must be even',
   'RTM_NEWADDR EPERM': NET_ADMIN,
@@ -88,9 +115,9 @@ const HINTS: Readonly<Record<string, string>> = {
   ENFILE: 'the system has too many files open: sysctl fs.file-max',
 };
 
-/** From the nearest to the most general. A namespace has a name of its own in its path. */
+/** From the nearest to the most general. A namespace has a name of its own in its path, a macvtap a number. */
 function hintFor(code: string, syscall: string, request: string, path = ''): string | undefined {
-  const place = path.startsWith('/run/netns/') ? '/run/netns/' : path;
+  const place = path.replace(/^(\/run\/netns\/|\/dev\/tap).*/, '$1');
   const keys = [`${request} ${code}`, `${syscall} ${place} ${code}`, `${syscall} ${code}`, code];
   const key = keys.find((one) => Object.hasOwn(HINTS, one));
   return key === undefined ? undefined : HINTS[key];
@@ -102,8 +129,6 @@ export class VhostSystemError extends VhostError {
   readonly errno: number;
   /** The path that the call was about. */
   readonly path?: string;
-  /** What usually helps. */
-  readonly hint?: string;
 
   /**
    * The error for an errno; its name and text are Node's.
@@ -124,11 +149,13 @@ export class VhostSystemError extends VhostError {
     const [code, text] = getSystemErrorMap().get(-errno) ??
       LINUX_ERRORS.get(-errno) ?? [`ERRNO_${String(errno)}`, 'unknown error'];
     const what = request === '' ? syscall : `${syscall} ${request}`;
-    super(code, `${code}: ${text}, ${what}${path === undefined ? '' : ` '${path}'`}`);
+    super(
+      code,
+      `${code}: ${text}, ${what}${path === undefined ? '' : ` '${path}'`}`,
+      hint ?? hintFor(code, syscall, request, path),
+    );
     this.errno = -errno;
     if (path !== undefined) this.path = path;
-    const helps = hint ?? hintFor(code, syscall, request, path);
-    if (helps !== undefined) this.hint = helps;
   }
 
   static {

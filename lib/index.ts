@@ -8,6 +8,7 @@ export type { PortEvents } from './port/events.js';
 export type { RepairReport } from './port/recovery.js';
 export type { FaultCause, FaultyRing } from './dataplane/repair.js';
 export type { PortOptions } from './port/options.js';
+export { PortQueue } from './port/port-queue.js';
 export type { Offloads } from './port/offload.js';
 export type { Frame } from './port/frame.js';
 export type { FrameCopy } from './port/frame-copies.js';
@@ -17,14 +18,30 @@ export type { WriteFrame } from './port/transmit.js';
 export type { PortMessage, PortState } from './port/observation.js';
 export type {
   PortStatistics,
+  QueueStatistics,
   ReceiveStatistics,
   RingCounters,
   TransmitStatistics,
 } from './port/statistics.js';
 
 export { Tap } from './backend/tap.js';
-export type { TapOptions } from './backend/tap-options.js';
-export type { Backend, BackendAgreement, BackendLink, BackendQueue } from './backend/backend.js';
+export type { BpfInstruction, SteeringOptions, TapOptions } from './backend/tap-options.js';
+export { Macvtap } from './backend/macvtap.js';
+export type { MacvtapMode, MacvtapOptions } from './backend/macvtap-options.js';
+export { Packet } from './backend/packet.js';
+export type { PacketOptions } from './backend/packet-options.js';
+export type { DescriptorOptions } from './backend/adopt.js';
+export { openBackend } from './backend/open.js';
+export type { BackendOptions } from './backend/open.js';
+export type { LinkOptions } from './backend/link-options.js';
+export type {
+  Backend,
+  BackendAgreement,
+  BackendLink,
+  BackendQueue,
+  LinkListener,
+  LinkProperty,
+} from './backend/backend.js';
 
 export { Cable } from './switch/cable.js';
 export { LearningSwitch } from './switch/learning-switch.js';

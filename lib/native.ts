@@ -69,10 +69,22 @@ export interface NativeLink {
   up: boolean;
   mtu: number;
   carrier: boolean;
+  /** Empty where there is none. */
   mac: Uint8Array;
   counters: NativeLinkCounters;
+  /** Index of the interface below it: of a macvtap, of a veth its peer (which may be in another namespace). */
+  lower?: number;
+  /** What `ip link add type` calls it; a physical interface has none. */
+  kind?: string;
   /** Only of a tap. */
-  tap?: { multiQueue: boolean };
+  tap?: { multiQueue: boolean; queueCount?: number };
+  /** Only of a macvtap: `MACVLAN_MODE_*`. */
+  macvtap?: { mode: number };
+}
+
+/** News of an interface: what it is now, or that it is gone. */
+export interface NativeLinkEvent extends NativeLink {
+  gone?: true;
 }
 
 /** `struct rtnl_link_stats64`, as the host sees its interface: our transmit is its receive. */
@@ -116,7 +128,11 @@ interface Native {
   eventfdSignal(eventfd: NativeDescriptor): void;
   eventfdDrain(eventfd: NativeDescriptor): number;
   eventfdWait(milliseconds: number, ...eventfds: NativeDescriptor[]): number;
-  Watcher: new (eventfd: NativeDescriptor, callback: (count: number) => void) => NativeWatcher;
+  /** Of an eventfd with its count; of what `linkEventsOpen` made with its news, null where some are lost. */
+  Watcher: new (
+    descriptor: NativeDescriptor,
+    callback: ((count: number) => void) | ((events: readonly NativeLinkEvent[] | null) => void),
+  ) => NativeWatcher;
 
   kvmOpen(path: string): NativeDescriptor;
   kvmGetApiVersion(kvm: NativeDescriptor): number;
@@ -208,6 +224,27 @@ interface Native {
   tunSetOwner(tun: NativeDescriptor, uid: number): void;
   tunSetGroup(tun: NativeDescriptor, gid: number): void;
   tunSetCarrier(tun: NativeDescriptor, carrier: number): void;
+  tunSetQueue(tun: NativeDescriptor, attached: boolean): void;
+  tunSetSteering(tun: NativeDescriptor, program?: NativeDescriptor): void;
+  tunSetFilter(tun: NativeDescriptor, program?: Uint8Array): void;
+
+  bpfLoadSocketFilter(instructions: Uint8Array): NativeDescriptor;
+
+  macvtapOpen(index: number, netns?: NativeDescriptor): NativeDescriptor;
+
+  packetOpen(netns?: NativeDescriptor): NativeDescriptor;
+  packetBind(packet: NativeDescriptor, index: number): void;
+  packetGetIndex(packet: NativeDescriptor): number;
+  packetSetVnetHdr(packet: NativeDescriptor, value: number): void;
+  packetSetVnetHdrSize(packet: NativeDescriptor, size: number): void;
+  packetGetVnetHdrSize(packet: NativeDescriptor): number;
+  packetSetIgnoreOutgoing(packet: NativeDescriptor, value: number): void;
+  packetSetPromiscuous(packet: NativeDescriptor, index: number): void;
+  packetSetBuffer(packet: NativeDescriptor, receive: boolean, byteLength: number): number;
+  packetTakeError(packet: NativeDescriptor): number;
+  packetTakeStatistics(packet: NativeDescriptor): [frames: number, dropped: number];
+
+  linkEventsOpen(index: number, netns?: NativeDescriptor): NativeDescriptor;
 
   netlinkOpen(netns?: NativeDescriptor): NativeDescriptor;
   linkGet(netlink: NativeDescriptor, nameOrIndex: string | number): NativeLink;
@@ -218,6 +255,8 @@ interface Native {
     mtu: number | undefined,
     mac: Uint8Array | undefined,
   ): void;
+  linkAddMacvtap(netlink: NativeDescriptor, name: string, lower: number, mode: number): void;
+  linkDelete(netlink: NativeDescriptor, index: number): void;
   addressAdd(
     netlink: NativeDescriptor,
     index: number,

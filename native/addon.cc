@@ -177,6 +177,13 @@ std::shared_ptr<OpenFile> Arguments::EventFd(size_t index, const char* name) {
   return FileOf(index, name, FileKind::kEventFd, "an eventfd");
 }
 
+std::shared_ptr<OpenFile> Arguments::Watchable(size_t index, const char* name) {
+  std::shared_ptr<OpenFile> file = File(index, name);
+  if (!file || file->kind == FileKind::kEventFd || file->kind == FileKind::kLinkEvents) return file;
+  FailType(name, "an eventfd, or what linkEventsOpen() made");
+  return nullptr;
+}
+
 std::shared_ptr<OpenFile> Arguments::Vhost(size_t index, const char* name) {
   return FileOf(index, name, FileKind::kVhost, "a descriptor that vhostOpen() made");
 }
@@ -228,6 +235,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportSched(env, exports);
   ExportTun(env, exports);
   ExportNetlink(env, exports);
+  ExportLinkEvents(env, exports);
+  ExportBpf(env, exports);
+  ExportMacvtap(env, exports);
+  ExportPacketSocket(env, exports);
   ExportConstants(env, exports);
   return exports;
 }

@@ -48,6 +48,8 @@ class Arguments {
   std::shared_ptr<OpenFile> File(size_t index, const char* name);
   /// The same for one that eventfdCreate() made.
   std::shared_ptr<OpenFile> EventFd(size_t index, const char* name);
+  /// The same for one that eventfdCreate() or linkEventsOpen() made.
+  std::shared_ptr<OpenFile> Watchable(size_t index, const char* name);
   /// The same for one that vhostOpen() made.
   std::shared_ptr<OpenFile> Vhost(size_t index, const char* name);
   /// The same for what kvmOpen() and kvmCreateVm() made.
@@ -83,6 +85,10 @@ void ExportVhostVring(Napi::Env env, Napi::Object exports);
 void ExportSched(Napi::Env env, Napi::Object exports);
 void ExportTun(Napi::Env env, Napi::Object exports);
 void ExportNetlink(Napi::Env env, Napi::Object exports);
+void ExportLinkEvents(Napi::Env env, Napi::Object exports);
+void ExportBpf(Napi::Env env, Napi::Object exports);
+void ExportMacvtap(Napi::Env env, Napi::Object exports);
+void ExportPacketSocket(Napi::Env env, Napi::Object exports);
 void ExportConstants(Napi::Env env, Napi::Object exports);
 
 /// `exports[name] = callback`, as a plain function.

@@ -1,11 +1,10 @@
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <cstring>
-#include <functional>
+#include <string>
 
 #include "addon.h"
 #include "descriptor.h"
+#include "link_message.h"
 #include "netlink.h"
 #include "netns.h"
 
@@ -30,72 +29,7 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   return Descriptor::Make(info.Env(), std::move(fd));
 }
 
-void SetCounters(Napi::Object out, const rtnl_link_stats64& counters) {
-  const auto set = [&out](const char* name, uint64_t value) {
-    out.Set(name, static_cast<double>(value));
-  };
-  set("receivePackets", counters.rx_packets);
-  set("receiveBytes", counters.rx_bytes);
-  set("receiveErrors", counters.rx_errors);
-  set("receiveDropped", counters.rx_dropped);
-  set("transmitPackets", counters.tx_packets);
-  set("transmitBytes", counters.tx_bytes);
-  set("transmitErrors", counters.tx_errors);
-  set("transmitDropped", counters.tx_dropped);
-}
-
-void ForEachNested(const rtattr& outer, const std::function<void(const rtattr&)>& each) {
-  ForEachAttribute(static_cast<const rtattr*>(RTA_DATA(&outer)), RTA_PAYLOAD(&outer), each);
-}
-
-/// Sets `tap` when the interface is one.
-void SetKind(Napi::Object link, const rtattr& info) {
-  bool tun = false;
-  uint8_t type = 0;
-  uint8_t multi_queue = 0;
-  const auto look = [&type, &multi_queue](const rtattr& attribute) {
-    const auto* byte = static_cast<const uint8_t*>(RTA_DATA(&attribute));
-    if (attribute.rta_type == IFLA_TUN_TYPE) type = *byte;
-    if (attribute.rta_type == IFLA_TUN_MULTI_QUEUE) multi_queue = *byte;
-  };
-  // The kind comes before what only this kind has.
-  ForEachNested(info, [&tun, &look](const rtattr& attribute) {
-    const auto* text = static_cast<const char*>(RTA_DATA(&attribute));
-    if (attribute.rta_type == IFLA_INFO_KIND) tun = std::strcmp(text, "tun") == 0;
-    if (attribute.rta_type == IFLA_INFO_DATA && tun) ForEachNested(attribute, look);
-  });
-  if (type != IFF_TAP) return;
-  const Napi::Object tap = Napi::Object::New(link.Env());
-  tap.Set("multiQueue", multi_queue != 0);
-  link.Set("tap", tap);
-}
-
-void SetAttribute(Napi::Object link, const rtattr& attribute) {
-  const void* data = RTA_DATA(&attribute);
-  const size_t length = RTA_PAYLOAD(&attribute);
-  const Napi::Env env = link.Env();
-  if (attribute.rta_type == IFLA_IFNAME) {
-    link.Set("name", static_cast<const char*>(data));
-  } else if (attribute.rta_type == IFLA_MTU && length >= sizeof(uint32_t)) {
-    link.Set("mtu", static_cast<double>(*static_cast<const uint32_t*>(data)));
-  } else if (attribute.rta_type == IFLA_CARRIER && length >= 1) {
-    link.Set("carrier", *static_cast<const uint8_t*>(data) != 0);
-  } else if (attribute.rta_type == IFLA_ADDRESS) {
-    auto bytes = Napi::Uint8Array::New(env, length);
-    std::memcpy(bytes.Data(), data, length);
-    link.Set("mac", bytes);
-  } else if (attribute.rta_type == IFLA_STATS64) {
-    rtnl_link_stats64 counters = {};  // older and newer kernels send shorter and longer ones
-    std::memcpy(&counters, data, std::min(length, sizeof counters));
-    const Napi::Object out = Napi::Object::New(env);
-    SetCounters(out, counters);
-    link.Set("counters", out);
-  } else if (attribute.rta_type == IFLA_LINKINFO) {
-    SetKind(link, attribute);
-  }
-}
-
-/// linkGet(netlink, nameOrIndex): { index, up, name, mtu, carrier, mac, counters, tap? }
+/// linkGet(netlink, nameOrIndex): see DecodeLink()
 Napi::Value Get(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.File(0, "netlink");
@@ -106,13 +40,9 @@ Napi::Value Get(const Napi::CallbackInfo& info) {
   if (!arguments.ok()) return info.Env().Undefined();
   NetlinkRequest request(RTM_GETLINK, 0, body);
   if (by_name) request.Attribute(IFLA_IFNAME, name.c_str(), name.size() + 1);
-  const Napi::Object link = Napi::Object::New(info.Env());
-  const int error = request.Perform(file->fd.get(), [&link](const nlmsghdr& message) {
-    const auto* found = static_cast<const ifinfomsg*>(NLMSG_DATA(&message));
-    Napi::Object(link).Set("index", found->ifi_index);
-    Napi::Object(link).Set("up", (found->ifi_flags & IFF_UP) != 0);
-    ForEachAttribute(IFLA_RTA(found), IFLA_PAYLOAD(&message),
-                     [&link](const rtattr& attribute) { SetAttribute(link, attribute); });
+  Napi::Object link;
+  const int error = request.Perform(file->fd.get(), [&link, &info](const nlmsghdr& message) {
+    link = DecodeLink(info.Env(), message);
   });
   if (error != 0) return ThrowSystem(info.Env(), error, "netlink", "RTM_GETLINK", name);
   return link;
@@ -139,6 +69,41 @@ Napi::Value Set(const Napi::CallbackInfo& info) {
   if (arguments.Has(4)) request.Attribute(IFLA_ADDRESS, mac.Data(), mac.ByteLength());
   const int error = request.Perform(file->fd.get());
   if (error != 0) return ThrowSystem(info.Env(), error, "netlink", "RTM_SETLINK");
+  return info.Env().Undefined();
+}
+
+/// linkAddMacvtap(netlink, name, lower, mode): creates one above another interface.
+Napi::Value AddMacvtap(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "netlink");
+  const std::string name = arguments.String(1, "name", IFNAMSIZ - 1);
+  const uint32_t lower = arguments.Unsigned(2, "lower", INT32_MAX);
+  const uint32_t mode = arguments.Unsigned(3, "mode");
+  if (!arguments.ok()) return info.Env().Undefined();
+  NetlinkRequest request(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
+  request.Attribute(IFLA_IFNAME, name.c_str(), name.size() + 1);
+  request.Attribute(IFLA_LINK, &lower, sizeof lower);
+  const char kind[] = "macvtap";
+  request.Nest(IFLA_LINKINFO, [&](NetlinkRequest* outer) {
+    outer->Attribute(IFLA_INFO_KIND, kind, sizeof kind);
+    outer->Nest(IFLA_INFO_DATA, [&](NetlinkRequest* inner) {
+      inner->Attribute(IFLA_MACVLAN_MODE, &mode, sizeof mode);
+    });
+  });
+  const int error = request.Perform(file->fd.get());
+  if (error != 0) return ThrowSystem(info.Env(), error, "netlink", "RTM_NEWLINK", name);
+  return info.Env().Undefined();
+}
+
+/// linkDelete(netlink, index)
+Napi::Value Delete(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "netlink");
+  ifinfomsg body = {};
+  body.ifi_index = static_cast<int>(arguments.Integer(1, "index", 1, INT32_MAX));
+  if (!arguments.ok()) return info.Env().Undefined();
+  const int error = NetlinkRequest(RTM_DELLINK, NLM_F_ACK, body).Perform(file->fd.get());
+  if (error != 0) return ThrowSystem(info.Env(), error, "netlink", "RTM_DELLINK");
   return info.Env().Undefined();
 }
 
@@ -169,6 +134,8 @@ void ExportNetlink(Napi::Env env, Napi::Object exports) {
   Export<Open>(env, exports, "netlinkOpen");
   Export<Get>(env, exports, "linkGet");
   Export<Set>(env, exports, "linkSet");
+  Export<AddMacvtap>(env, exports, "linkAddMacvtap");
+  Export<Delete>(env, exports, "linkDelete");
   Export<AddressAdd>(env, exports, "addressAdd");
 }
 

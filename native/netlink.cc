@@ -9,7 +9,7 @@ namespace vhost_net {
 
 void NetlinkRequest::Append(const void* data, size_t length) {
   const auto* from = static_cast<const unsigned char*>(data);
-  bytes_.insert(bytes_.end(), from, from + length);
+  if (length > 0) bytes_.insert(bytes_.end(), from, from + length);
   bytes_.resize(NLMSG_ALIGN(bytes_.size()));
 }
 
@@ -26,6 +26,14 @@ void NetlinkRequest::Attribute(uint16_t type, const void* data, size_t length) {
   const rtattr start = {static_cast<uint16_t>(RTA_LENGTH(length)), type};
   Append(&start, sizeof start);
   Append(data, length);
+}
+
+void NetlinkRequest::Nest(uint16_t type, const std::function<void(NetlinkRequest*)>& fill) {
+  const size_t at = bytes_.size();
+  Attribute(type, nullptr, 0);
+  fill(this);
+  reinterpret_cast<rtattr*>(bytes_.data() + at)->rta_len =
+      static_cast<uint16_t>(bytes_.size() - at);
 }
 
 int NetlinkRequest::Perform(int socket, const std::function<void(const nlmsghdr&)>& each) {

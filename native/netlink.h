@@ -20,6 +20,9 @@ class NetlinkRequest {
 
   void Attribute(uint16_t type, const void* data, size_t length);
 
+  /// An attribute that holds those that `fill` adds.
+  void Nest(uint16_t type, const std::function<void(NetlinkRequest*)>& fill);
+
   /// Sends it and gives every answer to `each`. 0, or the errno with which the kernel refused.
   int Perform(int socket, const std::function<void(const nlmsghdr&)>& each = {});
 

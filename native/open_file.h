@@ -35,10 +35,11 @@ struct DirtyLog {
 constexpr uint32_t kVringCount = 2;
 
 /// What is known of an open file. Reading and writing eight bytes is for eventfds: on anything else
-/// it would wait for ever, or take and leave what belongs to somebody. Requests of vhost and KVM
-/// are for what was opened for them, and of which there is no duplicate: what the kernel was told
-/// by way of another descriptor nobody here would know.
-enum class FileKind { kEventFd, kVhost, kKvm, kVm, kOther };
+/// it would wait for ever, or take and leave what belongs to somebody; what tells of an interface
+/// is read by its watcher alone. Requests of vhost and KVM are for what was opened for them, and of
+/// which there is no duplicate: what the kernel was told by way of another descriptor nobody here
+/// would know.
+enum class FileKind { kEventFd, kLinkEvents, kVhost, kKvm, kVm, kOther };
 
 /// A descriptor and what must outlive it. Shared by the JavaScript wrapper and by a watcher, so
 /// that neither can close it under the other.

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <vector>
 
 #include "addon.h"
 #include "descriptor.h"
@@ -116,6 +117,54 @@ Napi::Value GetInt(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), value);
 }
 
+/// tunSetQueue(tun, attached): whether the interface steers frames to this queue of it.
+Napi::Value SetQueue(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  const bool attached = arguments.Boolean(1, "attached");
+  if (!arguments.ok()) return info.Env().Undefined();
+  ifreq request = {};
+  request.ifr_flags = attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE;
+  if (::ioctl(file->fd.get(), TUNSETQUEUE, &request) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl", "TUNSETQUEUE");
+  }
+  return info.Env().Undefined();
+}
+
+/// tunSetSteering(tun, program?): an eBPF program chooses the queue; without one the kernel does.
+Napi::Value SetSteering(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  int program = arguments.OptionalFd(1, "program");
+  if (!arguments.ok()) return info.Env().Undefined();
+  if (::ioctl(file->fd.get(), TUNSETSTEERINGEBPF, &program) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl", "TUNSETSTEERINGEBPF");
+  }
+  return info.Env().Undefined();
+}
+
+/// tunSetFilter(tun, program?): a classic BPF program (struct sock_filter, one behind the other)
+/// that sees every frame for us; without one all of them come.
+Napi::Value SetFilter(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  const bool attach = arguments.Has(1);
+  const auto bytes = attach ? arguments.Bytes(1, "program") : Napi::Uint8Array();
+  const size_t length = arguments.ok() && attach ? bytes.ByteLength() : 0;
+  if (attach && (length % sizeof(sock_filter) != 0 || length / sizeof(sock_filter) > UINT16_MAX)) {
+    arguments.FailRange("program", "whole instructions, at most 65535 of them");
+  }
+  if (!arguments.ok()) return info.Env().Undefined();
+  std::vector<sock_filter> instructions(length / sizeof(sock_filter));
+  if (length > 0) std::memcpy(instructions.data(), bytes.Data(), length);
+  sock_fprog program = {static_cast<uint16_t>(instructions.size()), instructions.data()};
+  const auto request = attach ? TUNATTACHFILTER : TUNDETACHFILTER;
+  if (::ioctl(file->fd.get(), request, &program) < 0) {
+    return ThrowSystem(info.Env(), errno, "ioctl", attach ? "TUNATTACHFILTER" : "TUNDETACHFILTER");
+  }
+  return info.Env().Undefined();
+}
+
 /// tunGetNetns(tun): a descriptor of the namespace that the interface lives in.
 Napi::Value GetNetns(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
@@ -133,6 +182,9 @@ void ExportTun(Napi::Env env, Napi::Object exports) {
   Export<SetIff>(env, exports, "tunSetIff");
   Export<GetIff>(env, exports, "tunGetIff");
   Export<GetNetns>(env, exports, "tunGetNetns");
+  Export<SetQueue>(env, exports, "tunSetQueue");
+  Export<SetSteering>(env, exports, "tunSetSteering");
+  Export<SetFilter>(env, exports, "tunSetFilter");
   Export<SetInt<TUNSETVNETHDRSZ>>(env, exports, "tunSetVnetHdrSize");
   Export<SetInt<TUNSETSNDBUF>>(env, exports, "tunSetSendBuffer");
   Export<SetInt<TUNSETCARRIER>>(env, exports, "tunSetCarrier");

@@ -9,8 +9,11 @@
 #include <linux/virtio_ring.h>
 #undef VIRTIO_RING_NO_LEGACY
 
+#include <linux/filter.h>
 #include <linux/if.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/pci_regs.h>
@@ -40,6 +43,15 @@ struct vhost_features_array {
 #endif
 #ifndef TUNSETCARRIER  // Linux 5.0
 #define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+#ifndef TUNSETSTEERINGEBPF  // Linux 4.16
+#define TUNSETSTEERINGEBPF _IOR('T', 224, int)
+#endif
+#ifndef PACKET_IGNORE_OUTGOING  // Linux 4.20
+#define PACKET_IGNORE_OUTGOING 23
+#endif
+#ifndef PACKET_VNET_HDR_SZ  // Linux 6.6
+#define PACKET_VNET_HDR_SZ 24
 #endif
 #ifndef TUN_F_USO4  // Linux 6.2
 #define TUN_F_USO4 0x20

@@ -8,6 +8,7 @@
 
 #include "addon.h"
 #include "descriptor.h"
+#include "link_events.h"
 
 namespace vhost_net {
 
@@ -28,6 +29,7 @@ struct Watch {
   int Start(uv_loop_t* loop);
   void Close();
   void Deliver();
+  Napi::Value Read() const;
 
   static void OnReadable(uv_poll_t* handle, int status, int events);
   static void OnEnvironmentEnd(napi_async_cleanup_hook_handle handle, void* data);
@@ -71,13 +73,20 @@ void Watch::OnReadable(uv_poll_t* handle, int, int) {
   static_cast<Watch*>(handle->data)->Deliver();
 }
 
-void Watch::Deliver() {
+/// What there is to tell; empty when another reader was faster, or it is an error that the next
+/// signal brings again.
+Napi::Value Watch::Read() const {
+  if (file->kind == FileKind::kLinkEvents) return ReadLinkEvents(env, file->fd.get());
   uint64_t count = 0;
-  // Another reader was faster, or it is an error that the next signal brings again: no event.
-  if (::read(file->fd.get(), &count, sizeof count) < 0) return;
+  if (::read(file->fd.get(), &count, sizeof count) < 0) return Napi::Value();
+  return Napi::Number::New(env, static_cast<double>(count));
+}
+
+void Watch::Deliver() {
   const Napi::Env environment = env;  // the callback may close this watch
   const Napi::HandleScope scope(environment);
-  const napi_value argument = Napi::Number::New(environment, static_cast<double>(count));
+  const napi_value argument = Read();
+  if (argument == nullptr) return;
   // napi_make_callback: promise jobs and ticks run after it. Raw, because with no JavaScript on the
   // stack an exception must be handed to the process, not thrown again.
   const napi_status status = napi_make_callback(environment, *context, environment.Global(),
@@ -91,7 +100,7 @@ void Watch::Deliver() {
 
 Watcher::Watcher(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watcher>(info) {
   Arguments arguments(info);
-  const std::shared_ptr<OpenFile> file = arguments.EventFd(0, "eventfd");
+  const std::shared_ptr<OpenFile> file = arguments.Watchable(0, "descriptor");
   const Napi::Function callback = arguments.Function(1, "callback");
   if (!arguments.ok()) return;
   uv_loop_t* loop = nullptr;

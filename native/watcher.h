@@ -7,12 +7,13 @@ namespace vhost_net {
 
 struct Watch;
 
-/// Calls JavaScript on the environment's own loop whenever an eventfd was signalled.
+/// Calls JavaScript on the environment's own loop whenever an eventfd was signalled, or whenever
+/// there is news of an interface.
 class Watcher : public Napi::ObjectWrap<Watcher> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  /// new Watcher(eventfd, (count) => void)
+  /// new Watcher(eventfd, (count) => void), new Watcher(linkEvents, (events) => void)
   explicit Watcher(const Napi::CallbackInfo& info);
   ~Watcher() override;
   Watcher(const Watcher&) = delete;

@@ -26,10 +26,29 @@ export interface BackendLink {
   readonly carrier: boolean;
   /** Bytes, Ethernet header not counted. */
   readonly mtu: number;
-  /** The host side's address; the driver's must differ. */
+  /**
+   * The interface's address. Of a tap it is the host's, and the driver's must differ; of a macvtap the
+   * driver's must be this one.
+   */
   readonly mac: string;
-  /** The host's counters: it receives what we transmit. */
+  /**
+   * The interface's counters, as the kernel has them. Behind a tap the host receives what we transmit;
+   * behind a macvtap or a packet socket the interface receives what comes to us.
+   */
   readonly counters: NativeLinkCounters;
+  /** Of a packet socket: frames that were not kept for us because its buffer was full. */
+  readonly queueDropped?: number;
+}
+
+/** What of an interface may change under a port. */
+export type LinkProperty = 'name' | 'up' | 'carrier' | 'mtu' | 'mac';
+
+/** Who is told what happens to an interface. */
+export interface LinkListener {
+  /** Something changed; `link` is what came of it. */
+  onChange(link: BackendLink, changed: readonly LinkProperty[]): void;
+  /** The interface is not in its namespace any more: deleted, or moved to another. */
+  onGone(): void;
 }
 
 /** What stands behind vhost. */
@@ -38,8 +57,20 @@ export interface Backend {
   readonly name: string;
   /** `VIRTIO_NET_F_*` bits that this backend can serve, besides vhost's own. */
   readonly features: bigint;
-  /** At least one; a port uses the first. */
+  /** At least one: those that are in use, one for each queue pair. */
   readonly queues: readonly BackendQueue[];
+  /**
+   * Whether the backend takes and gives frames without a header, so that vhost has to strip and make
+   * it (`VHOST_NET_F_VIRTIO_NET_HDR`). What vhost makes says nothing of the frame. Default: false.
+   */
+  readonly headerless?: boolean;
+  /**
+   * Whether unfinished frames come although nobody agreed to take them: nothing tells the sender that
+   * they are not wanted. Default: false.
+   */
+  readonly unfinished?: boolean;
+  /** Whether a frame without a GSO type is lost when it is longer than the MTU allows. Default: false. */
+  readonly strictMtu?: boolean;
   /** Whether {@link close} was called. */
   readonly closed: boolean;
   /**
@@ -50,6 +81,24 @@ export interface Backend {
   agree(agreement: BackendAgreement): void;
   /** State and counters of the interface, read now. */
   link(): BackendLink;
+  /**
+   * Has so many queues in use: opens further ones, or detaches the last, so that nothing is steered to
+   * them. Without it the backend has the queues that it has.
+   *
+   * @param count  At least 1.
+   * @throws {VhostSystemError} As for opening. What was there before stays.
+   */
+  setQueueCount?(count: number): void;
+  /**
+   * Lets nothing more come to the queues from `count` on, with those in use as they are, so that what
+   * waits in them can be taken before they are detached.
+   *
+   * @returns What ends that; undefined: it is not possible here, and what waits in a queue that is
+   * detached is lost, in no counter.
+   */
+  steerAway?(count: number): (() => void) | undefined;
+  /** Tells of what happens to the interface, until {@link close}; of one that is reopened as well. */
+  watch?(listener: LinkListener): void;
   /** Whether the interface is gone, so that nothing will come or go through it any more. */
   lost(): boolean;
   /**

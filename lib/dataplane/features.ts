@@ -16,8 +16,8 @@ export interface FeatureOffer {
 }
 
 /**
- * Bits that mean something else to vhost than to a driver, or that nobody serves here: bit 27 would
- * move the header from the tap to vhost, bit 33 would make vhost ask for every address.
+ * Bits that mean something else to vhost than to a driver, or that nobody serves here: bit 27 moves the
+ * header from the backend to vhost, and is nothing that a driver can ask for; bit 33 would make vhost ask for every address.
  */
 const NEVER = bit(VHOST_NET_F_VIRTIO_NET_HDR) | bit(VIRTIO_F_ACCESS_PLATFORM);
 
@@ -37,9 +37,14 @@ export function negotiate(offer: FeatureOffer): bigint {
   return negotiated;
 }
 
-/** The part of an agreement that vhost is told: it refuses bits that are not its own. */
-export function vhostPart(negotiated: bigint, vhost: bigint): bigint {
-  return negotiated & vhost & ~NEVER;
+/**
+ * The part of an agreement that vhost is told: it refuses bits that are not its own.
+ *
+ * @param headerless  The backend has no header before its frames: vhost is to make and strip it.
+ */
+export function vhostPart(negotiated: bigint, vhost: bigint, headerless = false): bigint {
+  const part = negotiated & vhost & ~NEVER;
+  return headerless ? part | bit(VHOST_NET_F_VIRTIO_NET_HDR) : part;
 }
 
 /**

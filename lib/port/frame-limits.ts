@@ -10,6 +10,8 @@ export const MIN_FRAME = 14;
 export interface TransmitLimits {
   /** Bytes of the longest frame. */
   readonly longest: number;
+  /** Of the longest without a GSO type. Default: the same. */
+  readonly longestPlain?: number;
   /** Whether the device fills in checksums. */
   readonly checksums: boolean;
   /** Bit set of the GSO types that it segments. */
@@ -19,11 +21,13 @@ export interface TransmitLimits {
 /** Which frames a device can act on. */
 export class FrameLimits {
   readonly #limits: TransmitLimits;
+  readonly #longestPlain: number;
   /** The header in hand: one for all frames. */
   readonly #header: NetHeader = { ...PLAIN_HEADER };
 
   constructor(limits: TransmitLimits) {
     this.#limits = limits;
+    this.#longestPlain = Math.min(limits.longestPlain ?? limits.longest, limits.longest);
   }
 
   /**
@@ -34,15 +38,21 @@ export class FrameLimits {
    */
   check(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
     const { longest, gsoTypes, checksums } = this.#limits;
-    if (!(length >= MIN_FRAME && length <= longest)) {
-      const range = `${String(MIN_FRAME)} to ${String(longest)} bytes long`;
-      throw misuse.range('frame', range, length);
+    if (header === undefined) {
+      checkLength(length, this.#longestPlain);
+      return undefined;
     }
-    if (header === undefined) return undefined;
     copyHeader(this.#header, header);
+    const plain = this.#header.gsoType === VIRTIO_NET_HDR_GSO_NONE;
+    checkLength(length, plain ? this.#longestPlain : longest);
     const fault = headerFault(this.#header, length, gsoTypes, checksums);
     if (fault === undefined) return this.#header;
     throw misuse.range('header', `one the device can act on, not ${fault}`, header);
+  }
+
+  /** Checks what is to be sent with a header that is not known yet. */
+  checkLength(length: number): void {
+    checkLength(length, this.#limits.longest);
   }
 
   /** Whether the device finishes what a received header says is unfinished. */
@@ -53,4 +63,9 @@ export class FrameLimits {
     }
     return (gsoTypes & gsoBit(header.gsoType)) !== 0;
   }
+}
+
+function checkLength(length: number, longest: number): void {
+  if (length >= MIN_FRAME && length <= longest) return;
+  throw misuse.range('frame', `${String(MIN_FRAME)} to ${String(longest)} bytes long`, length);
 }

@@ -59,8 +59,12 @@ export function wantedFeatures(offloads: Offloads): bigint {
   return offloads === 'auto' ? ALWAYS | OFFLOADS : ALWAYS;
 }
 
-/** What may be sent under an agreement. */
-export function transmitLimits(negotiated: bigint, mtu: number): TransmitLimits {
+/**
+ * What may be sent under an agreement.
+ *
+ * @param strictMtu  Frames that are not for the device to cut must fit the MTU.
+ */
+export function transmitLimits(negotiated: bigint, mtu: number, strictMtu = false): TransmitLimits {
   const types: readonly (readonly [feature: number, type: number])[] = [
     [VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_HDR_GSO_TCPV4],
     [VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_HDR_GSO_TCPV6],
@@ -74,6 +78,7 @@ export function transmitLimits(negotiated: bigint, mtu: number): TransmitLimits 
     checksums: has(negotiated, VIRTIO_NET_F_CSUM),
     gsoTypes: all.reduce((set, type) => set | gsoBit(type), 0),
     longest: agreed.length > 0 ? LONGEST_GSO_FRAME : mtu + 18,
+    longestPlain: agreed.length > 0 && !strictMtu ? LONGEST_GSO_FRAME : mtu + 18,
   };
 }
 

@@ -1,17 +1,23 @@
 import { LONGEST_GSO_FRAME } from './offload.js';
 import type { Offloads } from './offload.js';
 import type { Backend } from '../backend/backend.js';
-import type { TapOptions } from '../backend/tap-options.js';
+import { openBackend, withQueues } from '../backend/open.js';
+import type { BackendOptions } from '../backend/open.js';
 import { misuse } from '../errors.js';
 import { checkQueueSize } from '../ring/split-layout.js';
 
 /** How to open a port. */
 export interface PortOptions {
   /** What stands behind vhost: how to make it, or one that is open. The port closes it either way. */
-  backend: TapOptions | Backend;
+  backend: BackendOptions | Backend;
+  /**
+   * Queue pairs, each with a worker of its own: 1 to 256. Default: 1, or as many as an open backend
+   * has queues.
+   */
+  queuePairs?: number;
   /** Descriptors of each ring: a power of 2 in 2..32768. Default: 1024. */
   queueSize?: number;
-  /** Default: `none`. */
+  /** Default: `none`; with a packet socket, which can't have that, `auto`. */
   offloads?: Offloads;
   /**
    * Microseconds for which the port goes on looking for frames after the last one, in turns of the
@@ -45,6 +51,7 @@ export interface PortOptions {
 
 const KNOWN = [
   'backend',
+  'queuePairs',
   'queueSize',
   'offloads',
   'pollMicroseconds',
@@ -58,9 +65,10 @@ const KNOWN = [
 
 /** Options with every default filled in. */
 export interface CheckedPortOptions {
-  readonly backend: TapOptions | Backend;
+  readonly backend: BackendOptions | Backend;
+  readonly queuePairs: number | undefined;
   readonly queueSize: number;
-  readonly offloads: Offloads;
+  readonly offloads: Offloads | undefined;
   readonly signal: AbortSignal | undefined;
   readonly blockMainThread: boolean;
   readonly pollMicroseconds: number;
@@ -74,8 +82,24 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }
 
+/** Queues that one interface may have. `MAX_TAP_QUEUES`. */
+const MOST_QUEUES = 256;
+
+/** @throws {TypeError} or `RangeError`: no number of queue pairs. */
+export function checkQueuePairs(count: unknown): void {
+  if (typeof count !== 'number') throw misuse.type('queuePairs', 'a number', count);
+  if (!Number.isInteger(count) || count < 1 || count > MOST_QUEUES) {
+    throw misuse.range('queuePairs', `an integer in 1..${String(MOST_QUEUES)}`, count);
+  }
+}
+
+/** The backend that was given, or what its options describe, with as many queues as queue pairs. */
+export function openBackendOf({ backend, queuePairs }: CheckedPortOptions): Backend {
+  return isBackend(backend) ? withQueues(backend, queuePairs) : openBackend(backend, queuePairs);
+}
+
 /** Whether a backend was given open, and not as options. */
-export function isBackend(backend: TapOptions | Backend): backend is Backend {
+function isBackend(backend: BackendOptions | Backend): backend is Backend {
   return 'queues' in backend;
 }
 
@@ -85,7 +109,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   for (const name of Object.keys(options)) {
     if (!KNOWN.includes(name)) throw misuse.unknown(name, KNOWN);
   }
-  const { backend, queueSize = 1024, offloads = 'none', signal } = options;
+  const { backend, queuePairs, queueSize = 1024, offloads, signal } = options;
   const { repair = true, poison = false, blockMainThread = false } = options;
   const { pollMicroseconds = 0, workerPollMicroseconds = 0 } = options;
   checkMicroseconds('pollMicroseconds', pollMicroseconds);
@@ -94,7 +118,8 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   checkQueueSize(queueSize, 'queueSize', 2);
   const { coalesceFrames = defaultCoalescing(queueSize) } = options;
   checkCoalescing(coalesceFrames, queueSize);
-  if (!['none', 'auto'].includes(offloads)) {
+  if (queuePairs !== undefined) checkQueuePairs(queuePairs);
+  if (offloads !== undefined && !['none', 'auto'].includes(offloads)) {
     throw misuse.range('offloads', "'none' or 'auto'", offloads);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -105,6 +130,7 @@ export function checkPortOptions(options: PortOptions): CheckedPortOptions {
   }
   return {
     backend,
+    queuePairs,
     queueSize,
     offloads,
     pollMicroseconds,
@@ -129,6 +155,21 @@ function checkCoalescing(frames: unknown, queueSize: number): void {
   if (typeof frames !== 'number') throw misuse.type('coalesceFrames', 'a number', frames);
   if (Number.isInteger(frames) && frames >= 1 && frames <= queueSize) return;
   throw misuse.range('coalesceFrames', `an integer in 1..${String(queueSize)}`, frames);
+}
+
+/**
+ * What a port with this backend exchanges.
+ *
+ * @throws {RangeError} Frames would come unfinished, which is not what was asked for.
+ */
+export function resolveOffloads(offloads: Offloads | undefined, backend: Backend): Offloads {
+  if (!backend.unfinished) return offloads ?? 'none';
+  if (offloads !== 'none') return 'auto';
+  throw misuse.range(
+    'offloads',
+    "'auto' with a packet socket, to which unfinished frames come",
+    offloads,
+  );
 }
 
 /** A second is more than anybody can mean. */

@@ -1,30 +1,32 @@
 import { EventEmitter } from 'node:events';
 
-import { Arena } from './arena.js';
-import { Blocking } from './blocking.js';
+import type { Blocking } from './blocking.js';
 import type { PortEvents } from './events.js';
 import { frameCopies } from './frame-copies.js';
 import type { FrameCopy } from './frame-copies.js';
 import type { Frame } from './frame.js';
-import { REQUIRED, transmitLimits, wantedFeatures } from './offload.js';
-import { checkPortOptions, isBackend, slotPayload } from './options.js';
+import { REQUIRED, wantedFeatures } from './offload.js';
+import type { Offloads } from './offload.js';
+import {
+  checkPortOptions,
+  checkQueuePairs,
+  openBackendOf,
+  resolveOffloads,
+  slotPayload,
+} from './options.js';
 import type { CheckedPortOptions, PortOptions } from './options.js';
 import { publishPort } from './observation.js';
-import { Recovery } from './recovery.js';
-import { ReceivePath } from './receive-path.js';
+import type { CommonQueueOptions, PortQueue } from './port-queue.js';
+import { QueueSet } from './queue-set.js';
 import type { PortStatistics } from './statistics.js';
-import { TransmitPath } from './transmit-path.js';
+import type { TransmitPath } from './transmit-path.js';
 import type { WriteFrame } from './transmit.js';
 import type { Reservation } from './reservations.js';
-import type { Backend } from '../backend/backend.js';
-import { Tap } from '../backend/tap.js';
-import { headerSize, negotiate, vhostPart } from '../dataplane/features.js';
+import type { Backend, LinkListener } from '../backend/backend.js';
+import { headerSize, negotiate } from '../dataplane/features.js';
 import { QueuePair } from '../dataplane/queue-pair.js';
-import type { Fault } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
-import { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
-import { VIRTIO_RING_F_EVENT_IDX, has } from '../uapi/virtio.js';
 import type { UndoList } from '../undo.js';
 import { allOrNothing } from '../undo.js';
 
@@ -34,12 +36,11 @@ import { allOrNothing } from '../undo.js';
  */
 export class Port extends EventEmitter<PortEvents> {
   readonly #down: UndoList;
-  readonly #pair: QueuePair;
   readonly #backend: Backend;
   readonly #features: bigint;
-  readonly #receive: ReceivePath;
+  readonly #queues: QueueSet;
+  /** That of the first queue. */
   readonly #transmit: TransmitPath;
-  readonly #recovery: Recovery;
   readonly #blocking: Blocking;
   #closed = false;
 
@@ -51,67 +52,25 @@ export class Port extends EventEmitter<PortEvents> {
   private constructor(options: CheckedPortOptions, undo: UndoList) {
     super();
     this.#down = undo;
-    const backend = isBackend(options.backend) ? options.backend : Tap.open(options.backend);
+    this.#backend = openBackendOf(options);
     undo.push(() => {
-      backend.close();
+      this.#backend.close();
     });
-    this.#backend = backend;
-    const { mtu } = backend.link();
-    const arena = Arena.allocate({
-      queueSize: options.queueSize,
-      slotPayload: slotPayload(options.queueSize, options.offloads, mtu),
-    });
+    const firstPair = QueuePair.open();
     undo.push(() => {
-      arena.close();
+      firstPair.close();
     });
-    this.#pair = QueuePair.open();
+    const offloads = resolveOffloads(options.offloads, this.#backend);
+    this.#features = this.#negotiate(firstPair, offloads);
+    this.#queues = new QueueSet(firstPair, this.#common(options, offloads));
     undo.push(() => {
-      this.#pair.close();
+      this.#queues.close();
     });
-    this.#features = this.#negotiate(options);
-    const makeQueue = (byteOffset: number) =>
-      new DriverQueue(arena.ringBuffer, byteOffset, {
-        size: options.queueSize,
-        eventIdx: has(this.#features, VIRTIO_RING_F_EVENT_IDX),
-      });
-    const onFault = (fault: Fault) => {
-      this.#recovery.report(fault);
-    };
-    this.#receive = new ReceivePath({
-      port: this,
-      queue: makeQueue(arena.receive.byteOffset),
-      slots: arena.receiveSlots,
-      events: this.#pair.receive,
-      poison: options.poison,
-      pollMicroseconds: options.pollMicroseconds,
-      coalesceFrames: options.coalesceFrames,
-      onFault,
-    });
-    this.#transmit = new TransmitPath({
-      port: this,
-      queue: makeQueue(arena.transmit.byteOffset),
-      slots: arena.transmitSlots,
-      events: this.#pair.transmit,
-      limits: transmitLimits(this.#features, mtu),
-      onFault,
-      connect: (other) => this.#recovery.borrow(other),
-    });
-    this.#recovery = this.#recoveryOf(arena, options);
-    publishPort(() => ({
-      state: 'opened',
-      name: backend.name,
-      features: this.#features,
-      worker: this.#pair.worker,
-    }));
-    this.#blocking = new Blocking({
-      pair: this.#pair,
-      receive: this.#receive,
-      transmit: this.#transmit,
-      recovery: this.#recovery,
-      onMainThread: options.blockMainThread,
-    });
-    this.#recovery.start();
-    publishPort(() => ({ state: 'activated', name: backend.name }));
+    const { first } = this.#queues;
+    this.#transmit = first.transmitPath;
+    this.#blocking = first.blocking;
+    this.#backend.watch?.(this.#linkListener());
+    publishPort(() => ({ state: 'activated', name: this.name }));
     if (options.signal) this.#obey(options.signal);
   }
 
@@ -128,6 +87,35 @@ export class Port extends EventEmitter<PortEvents> {
   /** Bytes of the longest frame that {@link send} takes. */
   get longestFrame(): number {
     return this.#transmit.longest;
+  }
+
+  /**
+   * Its queue pairs, from the first on; each is of use until it is taken out of use by
+   * {@link setQueuePairs}. Without a queue being named, the first one sends.
+   */
+  get queues(): readonly PortQueue[] {
+    return this.#queues.all;
+  }
+
+  /**
+   * Changes how many queue pairs there are, while the port runs. Those that are added listen as the
+   * others do. Those that leave are the last: what they were given to send is sent, what had come by
+   * them is handed to the handlers, then they are closed. Nothing is lost where the interface can be
+   * told to send no more to a queue before that is detached: a tap, with the right to load an eBPF
+   * program, and without a program of the caller's; else what the kernel has for it is lost, in no
+   * counter.
+   *
+   * @param count  1 to 256.
+   * @throws {VhostError} `ERR_VHOST_BACKEND_QUEUES`: the backend can't have so many;
+   * `ERR_VHOST_CLOSED`.
+   * @throws {VhostSystemError} As for {@link openPort}; it is as before then.
+   */
+  setQueuePairs(count: number): Promise<void> {
+    // What throws in here rejects.
+    return new Promise((resolve) => {
+      checkQueuePairs(count);
+      resolve(this.#queues.resize(count));
+    });
   }
 
   /**
@@ -255,7 +243,7 @@ export class Port extends EventEmitter<PortEvents> {
   /** As of any emitter. Handlers that are added afterwards get what comes, as if none had been removed. */
   override removeAllListeners(...event: [] | [event?: unknown]): this {
     super.removeAllListeners(...event);
-    this.#receive.listen();
+    this.#queues.listen();
     return this;
   }
 
@@ -264,23 +252,23 @@ export class Port extends EventEmitter<PortEvents> {
    * is full.
    */
   pause(): void {
-    this.#receive.pause();
+    this.#queues.pause();
   }
 
   /** Goes on after {@link pause}. */
   resume(): void {
-    this.#receive.resume();
+    this.#queues.resume();
   }
 
   /** Lets the open port keep the process alive (the default). */
   ref(): this {
-    this.#receive.ref();
+    this.#queues.ref();
     return this;
   }
 
   /** Lets the process end although the port is open. */
   unref(): this {
-    this.#receive.unref();
+    this.#queues.unref();
     return this;
   }
 
@@ -292,12 +280,11 @@ export class Port extends EventEmitter<PortEvents> {
   statistics(): PortStatistics {
     if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the port is closed');
     return {
-      receive: this.#receive.statistics(),
-      transmit: this.#transmit.statistics(),
-      worker: this.#pair.worker,
+      ...this.#queues.totals(),
+      queues: this.#queues.statistics(),
+      worker: this.#queues.first.worker,
       link: this.#backend.link(),
       features: this.#features,
-      repairs: this.#recovery.repairs,
     };
   }
 
@@ -323,54 +310,53 @@ export class Port extends EventEmitter<PortEvents> {
    * of several loops each gets every frame, and the slowest sets the pace.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<FrameCopy> {
-    return frameCopies(this, this.#receive);
+    return frameCopies(this, this.#queues);
   }
 
   /** A step that fails keeps none of the others from happening. */
   #takeDown(): void {
     this.#closed = true;
-    this.#recovery.close();
-    this.#receive.close();
-    this.#transmit.close();
     try {
       this.#down.unwind();
     } finally {
-      this.#transmit.returnLoans();
       publishPort(() => ({ state: 'closed', name: this.name }));
       this.emit('close');
     }
   }
 
-  #negotiate(options: CheckedPortOptions): bigint {
+  #negotiate(pair: QueuePair, offloads: Offloads): bigint {
     const negotiated = negotiate({
-      vhost: this.#pair.offeredFeatures(),
+      vhost: pair.offeredFeatures(),
       backend: this.#backend.features,
-      wanted: wantedFeatures(options.offloads),
+      wanted: wantedFeatures(offloads),
       required: REQUIRED,
     });
     this.#backend.agree({ headerSize: headerSize(negotiated), features: negotiated });
     return negotiated;
   }
 
-  #recoveryOf(arena: Arena, options: CheckedPortOptions): Recovery {
-    return new Recovery({
-      pair: this.#pair,
+  #common(options: CheckedPortOptions, offloads: Offloads): CommonQueueOptions {
+    const { mtu } = this.#backend.link();
+    return {
+      ...options,
+      port: this,
       backend: this.#backend,
-      arena,
-      features: vhostPart(this.#features, this.#pair.offeredFeatures()),
-      receive: this.#receive,
-      transmit: this.#transmit,
-      workerPollMicroseconds: options.workerPollMicroseconds,
-      repair: options.repair,
-      onRepair: (report) => {
-        publishPort(() => ({ state: 'repaired', name: this.name, report }));
-        this.emit('repair', report);
+      features: this.#features,
+      slotPayload: slotPayload(options.queueSize, offloads, mtu),
+      mtu,
+    };
+  }
+
+  #linkListener(): LinkListener {
+    return {
+      onChange: (link, changed) => {
+        if (!this.#closed) this.emit('link', link, changed);
       },
-      onError: (error) => {
-        publishPort(() => ({ state: 'failed', name: this.name, error }));
-        this.emit('error', error);
+      onGone: () => {
+        // Or it was moved to another namespace, where it goes on.
+        if (this.#backend.lost()) this.#queues.reportLost();
       },
-    });
+    };
   }
 
   #obey(signal: AbortSignal): void {

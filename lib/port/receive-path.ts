@@ -3,6 +3,7 @@ import type { EventEmitter } from 'node:events';
 import type { SlotArea } from './arena.js';
 import { Coalescing } from './coalescing.js';
 import type { PortEvents } from './events.js';
+import type { Frame } from './frame.js';
 import { ReceiveBatch, Receiver } from './receive.js';
 import { newRingCounters } from './statistics.js';
 import type { ReceiveStatistics } from './statistics.js';
@@ -20,6 +21,8 @@ const TURN = 256;
 /** What a receive path works with. */
 export interface ReceivePathOptions {
   readonly port: EventEmitter<PortEvents>;
+  /** Which of the port's queues it is. Default: 0. */
+  readonly queueIndex?: number;
   readonly queue: DriverQueue;
   readonly slots: SlotArea;
   readonly events: VringEvents;
@@ -29,6 +32,8 @@ export interface ReceivePathOptions {
   /** For how many frames a call may wait. */
   readonly coalesceFrames: number;
   readonly onFault: (fault: Fault) => void;
+  /** Writes the header of each frame anew, where what came says nothing. */
+  readonly describe?: ((frame: Frame) => void) | undefined;
 }
 
 /** The receive side of a port: when to look, whom to tell, when to sleep. */
@@ -37,10 +42,11 @@ export class ReceivePath {
   readonly #queue: DriverQueue;
   readonly #receiver: Receiver;
   readonly #events: VringEvents;
-  readonly #batch = new ReceiveBatch();
+  readonly #batch: ReceiveBatch;
   readonly #coalescing: Coalescing;
   readonly #counters = newRingCounters();
   readonly #onFault: (fault: Fault) => void;
+  readonly #describe: ((frame: Frame) => void) | undefined;
   readonly #pollMilliseconds: number;
   /** Until when to look for more without being called. */
   #pollUntil = 0;
@@ -58,9 +64,11 @@ export class ReceivePath {
 
   constructor(options: ReceivePathOptions) {
     this.#port = options.port;
+    this.#batch = new ReceiveBatch(options.queueIndex ?? 0);
     this.#queue = options.queue;
     this.#events = options.events;
     this.#onFault = options.onFault;
+    this.#describe = options.describe;
     this.#pollMilliseconds = options.pollMicroseconds / 1000;
     // Without an event index a call can only be wanted or not.
     const most = options.queue.eventIdx ? options.coalesceFrames : 1;
@@ -108,6 +116,11 @@ export class ReceivePath {
     this.#receiver.restart();
     this.#publish();
     return 0;
+  }
+
+  /** The device has let go of the ring for good. What it had written is delivered, if anybody listens. */
+  finish(): void {
+    while (this.#batch.length > 0 || this.#salvage()) this.#deliverOrDrop();
   }
 
   /** The ring goes on, at the start or after a repair: asks for a call. */
@@ -236,6 +249,7 @@ export class ReceivePath {
   #collect(): boolean {
     try {
       this.#receiver.collect(this.#batch, BATCH);
+      if (this.#describe) for (const frame of this.#batch) this.#describe(frame);
       return true;
     } catch (error) {
       this.#onFault({ cause: 'corrupt', ring: 'receive', message: (error as Error).message });
@@ -251,6 +265,7 @@ export class ReceivePath {
     } catch {
       // What came before the nonsense is in the batch.
     }
+    if (this.#describe) for (const frame of this.#batch) this.#describe(frame);
     return this.#batch.length > 0;
   }
 

@@ -20,6 +20,12 @@ export class ReceiveBatch implements Iterable<Frame> {
 
   readonly #frames: Frame[] = [];
 
+  /** @internal */
+  constructor(
+    /** The port's queue that they came by; the first is 0. */
+    readonly queue: number,
+  ) {}
+
   /** @throws {RangeError} There is no such frame. */
   at(index: number): Frame {
     const frame = index < this.length ? this.#frames[index] : undefined;

@@ -1,7 +1,7 @@
 import type { Arena, Borrower } from './arena.js';
 import type { ReceivePath } from './receive-path.js';
 import type { RingRecovery, TransmitPath } from './transmit-path.js';
-import type { Backend } from '../backend/backend.js';
+import type { Backend, BackendQueue } from '../backend/backend.js';
 import type { QueuePair } from '../dataplane/queue-pair.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
 import type { Fault, FaultCause, FaultyRing } from '../dataplane/repair.js';
@@ -14,6 +14,8 @@ export interface RepairReport {
   readonly cause: FaultCause;
   /** Which of them it was. */
   readonly ring: FaultyRing;
+  /** The port's queue that they belong to; the first is 0. */
+  readonly queue: number;
   /** The same for a person. */
   readonly message: string;
   /** Frames that were sent and that the kernel had not seen. They are lost. */
@@ -28,6 +30,8 @@ export interface RepairReport {
 export interface RecoveryOptions {
   readonly pair: QueuePair;
   readonly backend: Backend;
+  /** Which of the backend's queues is bound to the rings. */
+  readonly queueIndex: number;
   readonly arena: Arena;
   /** vhost's part of the agreement. */
   readonly features: bigint;
@@ -56,15 +60,17 @@ export class Recovery implements Borrower {
   #over = false;
   /** Other ports' memory that the device may read. */
   readonly #borrowed = new Set<Arena>();
+  /** What the rings are bound to. */
+  #bound: BackendQueue | undefined;
   /** Frames to be sent lay in memory that went while the rings were stopped. */
   #evicted = false;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    const { pair, backend, transmit } = options;
+    const { pair, transmit } = options;
     const subject = {
       worker: pair.worker,
-      backendLost: () => backend.lost(),
+      backendLost: () => this.#isLost(),
       transmitProgress: () => transmit.progress(),
       transmitBase: () => pair.bases().transmit,
       kickTransmit: () => {
@@ -174,7 +180,7 @@ export class Recovery implements Borrower {
     const fault = this.#fault;
     this.#pending = undefined;
     // A worker whose tap is gone may say first that it gave a ring up (Linux 6.1).
-    if (fault) this.#act(this.#options.backend.lost() ? BACKEND_LOST : fault);
+    if (fault) this.#act(this.#isLost() ? BACKEND_LOST : fault);
   }
 
   #act(fault: Fault): void {
@@ -230,7 +236,16 @@ export class Recovery implements Borrower {
     }
     const { cause, ring, message } = fault;
     const { unsent, unknown } = sent;
-    return { cause, ring, message, unsent, unknown, milliseconds: performance.now() - began };
+    const queue = this.#options.queueIndex;
+    return {
+      cause,
+      ring,
+      queue,
+      message,
+      unsent,
+      unknown,
+      milliseconds: performance.now() - began,
+    };
   }
 
   /** The avail indices from which the device would have read on. */
@@ -247,13 +262,20 @@ export class Recovery implements Borrower {
     this.#options.transmit.resumed();
   }
 
+  /** Also when another queue's recovery has opened the backend again, so that ours is of the one before. */
+  #isLost(): boolean {
+    const { backend, queueIndex } = this.#options;
+    return backend.lost() || backend.queues[queueIndex]?.descriptor !== this.#bound?.descriptor;
+  }
+
   #memories(): GuestMemory[] {
     return [this.#options.arena, ...this.#borrowed].map((arena) => arena.memory);
   }
 
   #startPair(receiveBase: number, transmitBase: number): void {
     const { pair, backend, arena, features, workerPollMicroseconds } = this.#options;
-    const [queue] = backend.queues;
+    const queue = backend.queues[this.#options.queueIndex];
+    this.#bound = queue;
     if (!queue) throw new VhostError('ERR_VHOST_STATE', 'the backend has no queue');
     pair.start({
       memories: this.#memories(),

@@ -38,13 +38,27 @@ export interface TransmitStatistics extends RingCounters {
   inFlight: number;
 }
 
-/** A port's state and counters at one moment. */
-export interface PortStatistics {
+/** Counters of one queue pair of a port. */
+export interface QueueStatistics {
   /** The receive ring: the worker fills it, we empty it. */
   readonly receive: Readonly<ReceiveStatistics>;
   /** The transmit ring: we fill it, the worker empties it. */
   readonly transmit: Readonly<TransmitStatistics>;
-  /** The kernel thread behind the port; undefined when it can't be known which it is. */
+  /** The kernel thread behind it; undefined when it can't be known which it is. */
+  readonly worker: WorkerThread | undefined;
+  /** How often something had stopped the rings, and they were started again. */
+  readonly repairs: number;
+}
+
+/** A port's state and counters at one moment. */
+export interface PortStatistics {
+  /** The receive rings: workers fill them, we empty them. Those that were taken out of use count. */
+  readonly receive: Readonly<ReceiveStatistics>;
+  /** The transmit rings: we fill them, workers empty them. Those that were taken out of use count. */
+  readonly transmit: Readonly<TransmitStatistics>;
+  /** Each queue pair that is in use by itself. */
+  readonly queues: readonly QueueStatistics[];
+  /** The kernel thread behind the first; undefined when it can't be known which it is. */
   readonly worker: WorkerThread | undefined;
   /** The interface as the host sees it: it receives what the port transmits. */
   readonly link: BackendLink;

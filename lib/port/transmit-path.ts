@@ -31,6 +31,7 @@ const MAX_COUNT = 0x7fffffff;
 /** What a transmit path works with. */
 export interface TransmitPathOptions {
   readonly port: EventEmitter<PortEvents>;
+  readonly queueIndex?: number;
   readonly queue: DriverQueue;
   readonly slots: SlotArea;
   readonly events: VringEvents;
@@ -84,12 +85,14 @@ export class TransmitPath {
     this.#onFault = options.onFault;
     this.#reservations = new Reservations(queue.size);
     this.longest = Math.min(options.limits.longest, slots.total);
-    this.#longestShort = Math.min(this.longest, slots.capacity);
+    const { longestPlain = this.longest } = options.limits;
+    this.#longestShort = Math.min(longestPlain, this.longest, slots.capacity);
     this.#loans = new Loans(queue, slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
     this.#transmitter = new Transmitter(queue, slots, limits, this.#loans);
     this.#waiters = new TransmitWaiters({
       port: options.port,
+      queueIndex: options.queueIndex ?? 0,
       queue,
       loans: this.#loans,
       call: events.call,
@@ -202,7 +205,7 @@ export class TransmitPath {
 
   reserve(length: number): Reservation | undefined {
     if (this.#closed) throw closed();
-    this.#transmitter.accept(length, undefined);
+    this.#transmitter.acceptLength(length);
     let slot = this.#transmitter.acquire(length);
     if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquire(length);
     if (slot < 0) return undefined;

@@ -9,6 +9,8 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 /** What waiters work with. */
 export interface TransmitWaitersOptions {
   readonly port: EventEmitter<PortEvents>;
+  /** Which of the port's queues it is. */
+  readonly queueIndex: number;
   readonly queue: DriverQueue;
   readonly loans: Loans;
   /** What the worker calls with. */
@@ -133,7 +135,7 @@ export class TransmitWaiters {
     const enough = inFlight === 0 ? 1 : Math.max(1, size >> 2);
     if (!this.#needRoom || free < enough) return;
     this.#needRoom = false;
-    port.emit('drain');
+    port.emit('drain', this.#options.queueIndex);
   }
 
   /** Asks for the next call, if there is somebody to tell of it. */

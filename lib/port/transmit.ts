@@ -153,8 +153,18 @@ export class Transmitter {
    * @throws {VhostError} `ERR_VHOST_STATE`: frames are being written in place.
    */
   accept(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
-    if (this.#writing) throw new VhostError('ERR_VHOST_STATE', 'a frame is being written in place');
+    this.#checkState();
     return this.#limits.check(length, header);
+  }
+
+  /** Checks what is to be sent with a header that is not known yet. Throws what {@link accept} throws. */
+  acceptLength(length: number): void {
+    this.#checkState();
+    this.#limits.checkLength(length);
+  }
+
+  #checkState(): void {
+    if (this.#writing) throw new VhostError('ERR_VHOST_STATE', 'a frame is being written in place');
   }
 
   /** Whether the device finishes what a received header says is unfinished. */

@@ -1,9 +1,14 @@
 import net from 'node:net';
 
 import { native } from '../native.js';
-import type { NativeDescriptor, NativeLink } from '../native.js';
+import type { NativeDescriptor, NativeLink, NativeLinkEvent, NativeWatcher } from '../native.js';
 
-export type { NativeDescriptor, NativeLinkCounters } from '../native.js';
+export type {
+  NativeDescriptor,
+  NativeLink,
+  NativeLinkCounters,
+  NativeLinkEvent,
+} from '../native.js';
 
 /** An interface address with the length of its network's prefix. */
 export interface InterfaceAddress {
@@ -27,6 +32,15 @@ export interface LinkChange {
 export function openNetns(nameOrPath: string): NativeDescriptor {
   const path = nameOrPath.includes('/') ? nameOrPath : `/run/netns/${nameOrPath}`;
   return native.descriptorOpen(path, false);
+}
+
+/**
+ * A copy of a descriptor of this process: whoever has the number goes on having it.
+ *
+ * @throws {VhostSystemError} `EBADF`: there is none of that number.
+ */
+export function duplicate(fd: number): NativeDescriptor {
+  return native.descriptorDuplicate(fd);
 }
 
 /** The interfaces of one network namespace, through rtnetlink. */
@@ -54,12 +68,62 @@ export class Links {
     native.linkSet(this.#descriptor, index, change.up, change.mtu, change.mac);
   }
 
+  /**
+   * Creates a macvtap.
+   *
+   * @param lower  Index of the interface that it is above.
+   * @param mode  `MACVLAN_MODE_*`.
+   * @throws {VhostSystemError} `EEXIST`: there is an interface of that name; `EBUSY`: what is there has
+   * the lower interface to itself, or would not let this one; `EPERM`: no CAP_NET_ADMIN.
+   */
+  addMacvtap(name: string, lower: number, mode: number): void {
+    native.linkAddMacvtap(this.#descriptor, name, lower, mode);
+  }
+
+  /** Deletes an interface. */
+  delete(index: number): void {
+    native.linkDelete(this.#descriptor, index);
+  }
+
   /** @throws {VhostSystemError} `EPERM`: no CAP_NET_ADMIN; `EEXIST`: it has that address. */
   addAddress(index: number, address: InterfaceAddress): void {
     native.addressAdd(this.#descriptor, index, address.bytes, address.prefixLength);
   }
 
   close(): void {
+    this.#descriptor.close();
+  }
+}
+
+/**
+ * What the kernel tells of one interface without being asked, on the event loop. It keeps no process
+ * alive.
+ */
+export class LinkEvents {
+  readonly #descriptor: NativeDescriptor;
+  readonly #watcher: NativeWatcher;
+
+  /**
+   * @param netns  The interface's namespace; undefined = this thread's.
+   * @param onEvents  Gets them in their order; null: they were too many, and some are lost.
+   */
+  constructor(
+    index: number,
+    netns: NativeDescriptor | undefined,
+    onEvents: (events: readonly NativeLinkEvent[] | null) => void,
+  ) {
+    this.#descriptor = native.linkEventsOpen(index, netns);
+    try {
+      this.#watcher = new native.Watcher(this.#descriptor, onEvents);
+    } catch (error) {
+      this.#descriptor.close();
+      throw error;
+    }
+    this.#watcher.unref();
+  }
+
+  close(): void {
+    this.#watcher.close();
     this.#descriptor.close();
   }
 }

@@ -4,7 +4,8 @@ import { ioctl } from '../observe.js';
 import type { IoctlArguments } from '../observe.js';
 
 /**
- * One descriptor of `/dev/net/tun`: one queue of a tap interface. One method for each ioctl.
+ * One descriptor of `/dev/net/tun`, or of a macvtap's device, which has most of its ioctls: one queue
+ * of an interface. One method for each ioctl.
  */
 export class Tun {
   readonly #descriptor: NativeDescriptor;
@@ -16,8 +17,25 @@ export class Tun {
    * @throws {VhostSystemError} `ENOENT`, `EACCES`, `ENODEV`: no device, no right, no module; of
    * `setns`, `EPERM`: no right to enter the namespace.
    */
-  constructor(netns?: NativeDescriptor) {
-    this.#descriptor = native.tunOpen(netns);
+  constructor(netns?: NativeDescriptor, descriptor = native.tunOpen(netns)) {
+    this.#descriptor = descriptor;
+  }
+
+  /** What is open already, which is this object's from now on. */
+  static of(descriptor: NativeDescriptor): Tun {
+    return new Tun(undefined, descriptor);
+  }
+
+  /**
+   * Opens a further queue of a macvtap; there are no flags yet.
+   *
+   * @param index  The interface's.
+   * @param netns  Its namespace; undefined = this thread's.
+   * @throws {VhostSystemError} `ENOENT`: no such interface, or no node in `/dev`; `EACCES`: no right to
+   * the node; `EBUSY`: it has as many queues as it can have.
+   */
+  static ofMacvtap(index: number, netns?: NativeDescriptor): Tun {
+    return Tun.of(native.macvtapOpen(index, netns));
   }
 
   /** @internal For the rooms that hand it to the kernel. */
@@ -125,6 +143,53 @@ export class Tun {
   setCarrier(carrier: boolean): void {
     this.#ioctl('TUNSETCARRIER', { carrier }, (tun) => {
       native.tunSetCarrier(tun, carrier ? 1 : 0);
+    });
+  }
+
+  /** The group that may attach without CAP_NET_ADMIN. `TUNSETGROUP`. */
+  setGroup(gid: number): void {
+    this.#ioctl('TUNSETGROUP', { gid }, (tun) => {
+      native.tunSetGroup(tun, gid);
+    });
+  }
+
+  /**
+   * Whether the interface steers frames to this queue of it. What waits in a queue that is detached is
+   * lost, and in no counter. `TUNSETQUEUE`.
+   *
+   * @throws {VhostSystemError} `EINVAL`: it is so already, or the interface has one queue only.
+   */
+  setQueue(attached: boolean): void {
+    this.#ioctl('TUNSETQUEUE', { attached }, (tun) => {
+      native.tunSetQueue(tun, attached);
+    });
+  }
+
+  /**
+   * Lets an eBPF program choose the queue for each frame, for the whole interface: what it returns,
+   * modulo the number of queues. `TUNSETSTEERINGEBPF`.
+   *
+   * @param program  A descriptor of a program of type `BPF_PROG_TYPE_SOCKET_FILTER`; undefined: the
+   * kernel chooses again, by the flow.
+   * @throws {VhostSystemError} `EINVAL`: a program of another type, or no program.
+   */
+  setSteering(program: NativeDescriptor | undefined): void {
+    this.#ioctl('TUNSETSTEERINGEBPF', { program: program?.fd ?? -1 }, (tun) => {
+      native.tunSetSteering(tun, program);
+    });
+  }
+
+  /**
+   * Lets a classic BPF program say which frames come to us, for the whole interface: how many bytes of
+   * each, 0 for none. `TUNATTACHFILTER`, `TUNDETACHFILTER`.
+   *
+   * @param program  `struct sock_filter`, one behind the other; undefined: all come again.
+   * @throws {VhostSystemError} `EINVAL`: no valid program.
+   */
+  setFilter(program: Uint8Array | undefined): void {
+    const request = program ? 'TUNATTACHFILTER' : 'TUNDETACHFILTER';
+    this.#ioctl(request, { instructions: (program?.length ?? 0) / 8 }, (tun) => {
+      native.tunSetFilter(tun, program);
     });
   }
 

@@ -52,7 +52,7 @@ async function go(walk: Walk, seconds: number): Promise<Stop | undefined> {
 }
 
 function refusal(error: VhostError): Stop {
-  const hint = 'hint' in error ? `: ${String(error.hint)}` : '';
+  const hint = error.hint === undefined ? '' : `: ${error.hint}`;
   return new Stop(`${error.message}${hint}\nvhost-net doctor says what is missing`, 1);
 }
 

@@ -70,6 +70,7 @@ describe('Recovery', () => {
     recovery = new Recovery({
       pair,
       backend: { queues: [{}], lost: () => false },
+      queueIndex: 0,
       arena: own,
       features: 0n,
       receive,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 
 import { native } from '#lib/native';
 import * as kvm from '#lib/uapi/kvm';
+import * as link from '#lib/uapi/link';
 import * as pci from '#lib/uapi/pci';
 import * as tun from '#lib/uapi/tun';
 import * as vhost from '#lib/uapi/vhost';
@@ -21,7 +22,16 @@ function numbers(room: object): [name: string, value: number][] {
   return Object.entries(room).filter(([, value]) => typeof value === 'number');
 }
 
-const ROOMS = { kvm, pci, tun, vhost, virtio, 'virtio-net': virtioNet, 'virtio-pci': virtioPci };
+const ROOMS = {
+  kvm,
+  link,
+  pci,
+  tun,
+  vhost,
+  virtio,
+  'virtio-net': virtioNet,
+  'virtio-pci': virtioPci,
+};
 
 for (const [file, room] of Object.entries(ROOMS)) {
   describe(`lib/uapi/${file}.ts`, () => {

@@ -1,3 +1,5 @@
+import os from 'node:os';
+
 import type { Tun } from '../sys/tun.js';
 import {
   TUN_F_CSUM,
@@ -72,8 +74,24 @@ function accepts(tun: Tun, flags: number): boolean {
 export function probeOffloads(tun: Tun): bigint {
   const best = SETS.find((flags) => accepts(tun, flags)) ?? 0;
   tun.setOffload(0);
+  return offered(best);
+}
+
+/**
+ * What an interface can do that others use already: to try would change what they agreed on. So it is
+ * what this kernel is known for.
+ *
+ * @returns `VIRTIO_NET_F_*` bits, of both directions.
+ */
+export function usualOffloads(release = os.release()): bigint {
+  const [major = 0, minor = 0] = release.split('.').map(Number);
+  const hasUso = major > 6 || (major === 6 && minor >= 2);
+  return offered((hasUso ? SETS[0] : SETS[1]) ?? 0);
+}
+
+function offered(best: number): bigint {
   const received = ACCEPT.filter(([, flag]) => (best & flag) !== 0);
-  const offered = received.reduce((features, [feature]) => features | bit(feature), SEND);
+  const both = received.reduce((features, [feature]) => features | bit(feature), SEND);
   // Linux 6.2 brought both directions of UDP segmentation at once.
-  return (best & TUN_F_USO4) === 0 ? offered : offered | bit(VIRTIO_NET_F_HOST_USO);
+  return (best & TUN_F_USO4) === 0 ? both : both | bit(VIRTIO_NET_F_HOST_USO);
 }

@@ -1,0 +1,142 @@
+import { HostInterface } from './host-interface.js';
+import { checkMacvtapOptions } from './macvtap-options.js';
+import type { CheckedMacvtapOptions, MacvtapOptions } from './macvtap-options.js';
+import { TunBackend } from './tun-backend.js';
+import type { OpenTun, TunOpening } from './tun-backend.js';
+import { VhostError, VhostSystemError } from '../errors.js';
+import { Links, openNetns } from '../sys/link.js';
+import type { NativeDescriptor } from '../sys/link.js';
+import { Tun } from '../sys/tun.js';
+import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
+import { allOrNothing } from '../undo.js';
+
+/** One descriptor is one queue, and several queues may be open at any time. */
+const FLAGS = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+
+function netnsOf({ netns }: CheckedMacvtapOptions): NativeDescriptor | undefined {
+  return netns === undefined ? undefined : openNetns(netns);
+}
+
+/** Whether it was created; false: it was there already. */
+function create(options: CheckedMacvtapOptions, netns: NativeDescriptor | undefined): boolean {
+  const { macvtap, link, mode } = options;
+  if (link === undefined) return false;
+  const links = new Links(netns);
+  try {
+    links.addMacvtap(macvtap, links.get(link).index, mode);
+    return true;
+  } catch (error) {
+    if (!(error instanceof VhostSystemError)) throw error;
+    if (error.code === 'EEXIST') return false;
+    if (error.request !== 'RTM_GETLINK') throw error;
+    throw absent(error, `there is no interface ${link} to create it above`);
+  } finally {
+    links.close();
+  }
+}
+
+function absent({ errno, syscall, request, path }: VhostSystemError, hint: string): Error {
+  return new VhostSystemError(-errno, syscall, request, path, hint);
+}
+
+function find(name: string, netns: NativeDescriptor | undefined): HostInterface {
+  try {
+    return new HostInterface(name, netns);
+  } catch (error) {
+    if (!(error instanceof VhostSystemError) || error.code !== 'ENODEV') throw error;
+    throw absent(error, `there is no interface ${name}: name the link to create it above`);
+  }
+}
+
+function openQueue(host: HostInterface, netns: NativeDescriptor | undefined): Tun {
+  const tun = Tun.ofMacvtap(host.index, netns);
+  try {
+    tun.setIff(host.name, FLAGS);
+    return tun;
+  } catch (error) {
+    tun.close();
+    throw error;
+  }
+}
+
+/** By name: the interface is created, or attached to. */
+class NamedMacvtap implements TunOpening {
+  readonly lostCode = 'ENOLINK';
+  readonly #options: CheckedMacvtapOptions;
+  #created = false;
+
+  constructor(options: CheckedMacvtapOptions) {
+    this.#options = options;
+  }
+
+  open(): OpenTun {
+    const options = this.#options;
+    return allOrNothing((undo) => {
+      const netns = netnsOf(options);
+      undo.push(() => netns?.close()); // a second time does nothing
+      this.#created = create(options, netns);
+      const host = find(options.macvtap, netns);
+      undo.push(() => {
+        host.close();
+      });
+      if (this.#created) {
+        undo.push(() => {
+          host.delete();
+        });
+      }
+      if (!host.found.macvtap) {
+        const kind = host.found.kind ?? 'physical';
+        throw new VhostError(
+          'ERR_VHOST_BACKEND_TYPE',
+          `${host.name} is no macvtap, but of kind ${kind}`,
+          'choose another name, or delete that interface',
+        );
+      }
+      host.configure(options);
+      const tun = openQueue(host, netns);
+      return { tun, host, shared: false };
+    });
+  }
+
+  addQueue({ host }: OpenTun): Tun {
+    const netns = netnsOf(this.#options);
+    try {
+      return openQueue(host, netns);
+    } finally {
+      netns?.close();
+    }
+  }
+
+  onClose({ host }: OpenTun): void {
+    if (this.#created && !this.#options.persistent) host.delete();
+  }
+}
+
+/**
+ * A macvtap as a backend: an interface above another, with an address of its own, which has its place
+ * on that one's Ethernet. Frames for its address come to our receive ring, and broadcasts; what we
+ * transmit leaves by the lower interface. The driver must use the interface's address,
+ * {@link BackendLink.mac}. The host itself does not reach it by the lower interface.
+ */
+export class Macvtap extends TunBackend {
+  /**
+   * Creates the interface, or attaches to the existing one of that name, and sets it up. When a step
+   * fails, everything done before it is taken back.
+   *
+   * @param queueCount  How many queues it is to have in use.
+   * @throws {VhostSystemError} The system refused: `request` says what, `code` why.
+   * @throws {VhostError} `ERR_VHOST_BACKEND_TYPE`: an interface of that name is no macvtap.
+   * @throws {TypeError} or `RangeError`, naming the option that does not fit.
+   */
+  static open(options: MacvtapOptions, queueCount = 1): Macvtap {
+    const opening = new NamedMacvtap(checkMacvtapOptions(options));
+    const macvtap = new Macvtap(opening, opening.open());
+    try {
+      macvtap.setQueueCount(queueCount);
+      return macvtap;
+    } catch (error) {
+      macvtap.close();
+      throw error;
+    }
+  }
+}

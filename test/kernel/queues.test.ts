@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+import { TestNetwork } from '../support/network.js';
+import { PatternFrames } from '../support/pattern.js';
+import { processState } from '../support/process-state.js';
+import type { ProcessState } from '../support/process-state.js';
+import { describeWith } from '../support/requirements.js';
+import { loadSocketFilter } from '#lib/sys/bpf';
+import type { VhostError } from '#lib/errors';
+import { openPort } from '#lib/port/port';
+import type { Port } from '#lib/port/port';
+
+const SOURCE_PORT_AT = 34;
+const PAYLOAD_AT = 42;
+
+/** Well below what a queue of a tap holds. */
+const WINDOW = 128;
+
+/** A UDP frame's source port and number; undefined of any other frame. */
+function datagram(bytes: Uint8Array): { flow: number; number: number } | undefined {
+  if (bytes[12] !== 8 || bytes[13] !== 0 || bytes[23] !== 17) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return { flow: view.getUint16(SOURCE_PORT_AT), number: view.getUint32(PAYLOAD_AT) };
+}
+
+/** A UDP frame of a flow that is named by its source port. */
+function makeDatagram(flow: number, number: number): Buffer {
+  const frame = Buffer.alloc(60);
+  frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45]);
+  frame.writeUInt16BE(46, 16);
+  frame.set([64, 17], 22);
+  frame.set([10, 9, 0, 1, 10, 9, 0, 2], 26);
+  frame.writeUInt16BE(flow, SOURCE_PORT_AT);
+  frame.writeUInt16BE(9, 36);
+  frame.writeUInt16BE(26, 38);
+  frame.writeUInt32BE(number, PAYLOAD_AT);
+  return frame;
+}
+
+describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
+  let before: ProcessState;
+  let network: TestNetwork;
+  let ports: Port[];
+
+  beforeEach(() => {
+    before = processState();
+    network = new TestNetwork();
+    ports = [];
+  });
+  afterEach(async () => {
+    for (const port of ports) await port.close();
+    assert.deepEqual(
+      network.interfaces().filter((name) => name !== 'br0'),
+      ['lo'],
+    );
+    network.close();
+    assert.deepEqual(processState(), before);
+  });
+
+  async function open(options: object, backend: object = {}): Promise<Port> {
+    const port = await openPort({
+      backend: { tap: 'vn0', netns: network.name, ...backend },
+      ...options,
+    });
+    ports.push(port);
+    return port;
+  }
+
+  /** Another port on one Ethernet with `vn0`. */
+  async function openSource(): Promise<Port> {
+    const source = await openPort({ backend: { tap: 'source', netns: network.name } });
+    ports.push(source);
+    network.bridge('vn0', 'source');
+    return source;
+  }
+
+  /** Sends so many datagrams of each flow, in turns, with never more than some on their way. */
+  async function send(
+    source: Port,
+    flows: readonly number[],
+    count: number,
+    arrived: () => number,
+  ): Promise<void> {
+    for (let number = 0; number < count; number++) {
+      for (const flow of flows) source.send(makeDatagram(flow, number));
+      await source.drained();
+      while ((number + 1) * flows.length - arrived() > WINDOW) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  it('have a worker each, all bring frames, and every flow keeps its order', async () => {
+    const port = await open({ queuePairs: 4 });
+    const tids = new Set(port.queues.map(({ worker }) => worker?.tid));
+    assert.equal(tids.size, 4);
+    const source = await openSource();
+    const flows = [5001, 5002, 5003, 5004, 5005, 5006, 5007, 5008];
+    const numbers = new Map<number, number[]>(flows.map((flow) => [flow, []]));
+    const queues = new Map<number, Set<number>>(flows.map((flow) => [flow, new Set()]));
+    let received = 0;
+    const all = new Promise<void>((resolve) => {
+      port.on('receive', (batch) => {
+        for (const { bytes } of batch) {
+          const one = datagram(bytes);
+          if (!one) continue;
+          numbers.get(one.flow)?.push(one.number);
+          queues.get(one.flow)?.add(batch.queue);
+          if (++received === 8 * 50) resolve();
+        }
+      });
+    });
+    await send(source, flows, 50, () => received);
+    await all;
+    const inOrder = Array.from({ length: 50 }, (_, i) => i);
+    for (const flow of flows) assert.deepEqual(numbers.get(flow), inOrder);
+    for (const [flow, used] of queues) assert.equal(used.size, 1, `flow ${String(flow)}`);
+    const { receive, queues: each } = port.statistics();
+    const busy = each.filter((queue) => queue.receive.frames > 0).length;
+    assert.ok(busy >= 2, `${String(busy)} queues brought frames`);
+    assert.equal(
+      each.reduce((sum, queue) => sum + queue.receive.frames, 0),
+      receive.frames,
+    );
+  });
+
+  it('send by the queue that is named, by the first when none is', async () => {
+    const port = await open({ queuePairs: 3 });
+    const patterns = new PatternFrames([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    for (let i = 0; i < 10; i++) assert.ok(port.queues[2]?.send(patterns.make(i)));
+    for (let i = 0; i < 5; i++) assert.ok(port.send(patterns.make(i)));
+    await Promise.all(port.queues.map((queue) => queue.drained()));
+    const { queues, transmit, link } = port.statistics();
+    assert.deepEqual(
+      queues.map((queue) => queue.transmit.frames),
+      [5, 0, 10],
+    );
+    assert.equal(transmit.frames, 15);
+    assert.equal(link.counters.receivePackets, 15);
+  });
+
+  it('go from 1 to 4 to 1 under traffic, and lose nothing that no counter shows', async () => {
+    const port = await open({}, { multiQueue: true });
+    const source = await openSource();
+    const flows = [6001, 6002, 6003, 6004, 6005, 6006];
+    const seen = new Set<string>();
+    const busy = new Set<number>();
+    port.on('receive', (batch) => {
+      for (const { bytes } of batch) {
+        const one = datagram(bytes);
+        if (!one) continue;
+        seen.add(`${String(one.flow)}:${String(one.number)}`);
+        busy.add(batch.queue);
+      }
+    });
+    const dropped = () => port.statistics().link.counters.transmitDropped;
+    const sent = send(source, flows, 400, () => seen.size + dropped());
+    const until = async (condition: () => boolean) => {
+      while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await until(() => seen.size > 100);
+    await port.setQueuePairs(4);
+    assert.equal(port.queues.length, 4);
+    await until(() => busy.size >= 2);
+    const removed = port.queues[3];
+    await port.setQueuePairs(1);
+    assert.equal(port.queues.length, 1);
+    assert.ok(removed);
+    assert.equal(removed.closed, true);
+    assert.throws(() => removed.send(new Uint8Array(60)), { code: 'ERR_VHOST_CLOSED' });
+    const atOne = seen.size;
+    await until(() => seen.size > atOne + 100);
+    await port.setQueuePairs(2);
+    await port.setQueuePairs(1);
+    await sent;
+    await until(() => seen.size + dropped() >= 2400);
+    const { receive, link } = port.statistics();
+    assert.equal(receive.frames, link.counters.transmitPackets);
+  });
+
+  it('are one for each of two Workers, and both carry traffic both ways', async () => {
+    const workers = [0, 1].map(
+      () => new Worker(path.join(__dirname, 'queues.worker.js'), { workerData: network.name }),
+    );
+    await Promise.all(workers.map((worker) => once(worker, 'message')));
+    const source = await openSource();
+    const answers = new Map<number, number>();
+    let answered = 0;
+    source.on('receive', (batch) => {
+      for (const { bytes } of batch) {
+        const one = datagram(bytes);
+        if (!one || bytes[11] !== 2) continue; // only what a Worker sent
+        answers.set(one.flow, (answers.get(one.flow) ?? 0) + 1);
+        answered++;
+      }
+    });
+    const flows = [8001, 8002, 8003, 8004, 8005, 8006, 8007, 8008];
+    await send(source, flows, 40, () => answered);
+    while (answered < 320) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(
+      flows.map((flow) => answers.get(flow)),
+      flows.map(() => 40),
+    );
+    const closed = workers.map((worker) => once(worker, 'exit'));
+    const told = workers.map(async (worker) => {
+      const message = once(worker, 'message');
+      worker.postMessage('how many');
+      const [[count, tid]] = (await message) as [[number, number]];
+      return { count, tid };
+    });
+    const reports = await Promise.all(told);
+    assert.equal(
+      reports.reduce((sum, { count }) => sum + count, 0),
+      320,
+    );
+    for (const { count } of reports) assert.ok(count > 0, 'a Worker had nothing to do');
+    assert.notEqual(reports[0]?.tid, reports[1]?.tid);
+    await Promise.all(closed);
+  });
+
+  it("are chosen by the caller's eBPF program, and sorted out by a classic one", async () => {
+    const lastQueue = loadSocketFilter([{ code: 0xb7, dst: 0, immediate: 1 }, { code: 0x95 }]);
+    const udpAlone = [
+      [0x30, 0, 0, 23], // load the byte at 23, the protocol
+      [0x15, 0, 1, 17], // UDP?
+      [0x06, 0, 0, 0xffff], // all of it
+      [0x06, 0, 0, 0], // nothing
+    ] as const;
+    const port = await open({ queuePairs: 2 }, { steering: lastQueue.fd, filter: udpAlone });
+    lastQueue.close();
+    const queues = new Set<number>();
+    const protocols = new Set<number | undefined>();
+    let received = 0;
+    const all = new Promise<void>((resolve) => {
+      port.on('receive', (batch) => {
+        for (const { bytes } of batch) {
+          queues.add(batch.queue);
+          protocols.add(bytes[23]);
+          if (++received === 40) resolve();
+        }
+      });
+    });
+    const source = await openSource();
+    const other = makeDatagram(1, 1);
+    other[23] = 1;
+    for (let i = 0; i < 3; i++) source.send(other);
+    await send(source, [7001, 7002, 7003, 7004], 10, () => received);
+    await all;
+    assert.deepEqual([...queues], [1]);
+    assert.deepEqual([...protocols], [17]);
+    assert.ok(port.statistics().link.counters.transmitDropped >= 3);
+  });
+
+  it('are refused by a packet socket, and by a tap that was made with one queue', async () => {
+    network.ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
+    const packet = { packet: 'v1', netns: network.name };
+    await assert.rejects(
+      openPort({ backend: packet, queuePairs: 2 }),
+      ({ code, hint }: VhostError) => code === 'ERR_VHOST_BACKEND_QUEUES' && hint !== undefined,
+    );
+    network.ip('link', 'del', 'v0');
+    const port = await open({});
+    await assert.rejects(port.setQueuePairs(2), { code: 'ERR_VHOST_BACKEND_QUEUES' });
+    assert.equal(port.queues.length, 1);
+    await assert.rejects(port.setQueuePairs(0), RangeError);
+    await assert.rejects(port.setQueuePairs(257), RangeError);
+  });
+});

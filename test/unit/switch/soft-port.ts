@@ -54,7 +54,7 @@ export class SoftPort extends EventEmitter<PortEvents> implements FabricPort {
   /** Makes room again, and says so. */
   empty(room: number): void {
     this.room = room;
-    this.emit('drain');
+    this.emit('drain', 0);
   }
 
   pause(): void {

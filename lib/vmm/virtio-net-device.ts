@@ -60,8 +60,8 @@ export interface VirtioNetStatistics {
 const NETWORK = 1;
 const ETHERNET = 0x020000;
 const CONTROL_QUEUE_SIZE = 64;
-/** `MAX_TAP_QUEUES`. */
-const MOST_PAIRS = 256;
+/** A vector for each ring, for the control queue and for the configuration: there are 256. */
+const MOST_PAIRS = 127;
 
 /** What a driver and we agreed on, while it drives. */
 interface Session {
@@ -108,6 +108,8 @@ export class VirtioNetDevice implements VirtioDevice {
     }
     this.#options = options;
     const mtu = options.mtu ?? backend.link().mtu;
+    checkMtu(mtu);
+    checkMac(options.mac);
     this.#config = new NetConfig(options.mac, queuePairs, mtu, options.speed);
     this.#pairs = new GuestPairs({
       backend,
@@ -169,20 +171,23 @@ export class VirtioNetDevice implements VirtioDevice {
     this.#transport?.configChanged();
   }
 
-  /** Tells the guest another MTU; Linux looks when its driver is loaded. */
+  /** Tells the guest another MTU, 68 to 65535; Linux looks when its driver is loaded. */
   setMtu(mtu: number): void {
+    checkMtu(mtu);
     this.#config.mtu = mtu;
     this.#transport?.configChanged();
   }
 
-  /** Tells the guest another address; Linux looks when its driver is loaded. */
+  /** Tells the guest another address, 6 bytes; Linux looks when its driver is loaded. */
   setMac(mac: Uint8Array): void {
+    checkMac(mac);
     this.#config.mac = mac;
     this.#transport?.configChanged();
   }
 
-  /** Asks the guest to say where it is, so that switches learn it. */
+  /** Asks the guest to say where it is, so that switches learn it; if its driver can. */
   announce(): void {
+    if (!this.#session || !has(this.#session.features, VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
     this.#config.announce = true;
     this.#transport?.configChanged();
   }
@@ -357,6 +362,18 @@ export class VirtioNetDevice implements VirtioDevice {
   #fault(fault: GuestFault): void {
     this.#faults++;
     this.#unsent += fault.unsent;
+    // Whoever is behind an interface that was made again has to learn where the guest is.
+    if (fault.cause === 'backend' && fault.outcome === 'repaired') this.announce();
     this.#options.onFault?.(fault);
   }
+}
+
+function checkMtu(mtu: number): void {
+  if (Number.isInteger(mtu) && mtu >= 68 && mtu <= 0xffff) return;
+  throw misuse.range('mtu', 'an integer in 68..65535', mtu);
+}
+
+function checkMac(mac: Uint8Array): void {
+  if (mac.length === 6 && ((mac[0] ?? 1) & 1) === 0) return;
+  throw misuse.range('mac', 'six bytes, the first of them even', mac);
 }

@@ -7,11 +7,13 @@ import { PciConfigSpace } from './pci-config.js';
 import type { Doorbells, Interrupts } from './platform.js';
 import type { VirtioDevice } from './virtio-device.js';
 import { COMMON_BYTES, VirtioRegisters } from './virtio-registers.js';
+import { misuse } from '../errors.js';
 import {
   PCI_CAP_ID_MSIX,
   PCI_CAP_ID_VNDR,
   PCI_COMMAND,
   PCI_COMMAND_MASTER,
+  PCI_MSIX_ENTRY_SIZE,
   PCI_MSIX_FLAGS,
   PCI_MSIX_FLAGS_ENABLE,
   PCI_MSIX_FLAGS_MASKALL,
@@ -38,6 +40,9 @@ const NOTIFY = 0x3000;
 const MSIX_TABLE = 0x4000;
 const MSIX_PENDING = 0x5000;
 const AREA_BYTES = 0x1000;
+
+/** Entries for which there is room between table and pending bits. */
+const MOST_VECTORS = (MSIX_PENDING - MSIX_TABLE) / PCI_MSIX_ENTRY_SIZE;
 
 /** Bytes from one queue's doorbell to the next: each has an address of its own. */
 const NOTIFY_STRIDE = 4;
@@ -93,6 +98,9 @@ export class VirtioPciFunction implements PciFunction {
   constructor({ device, interrupts, doorbells, onFailure }: VirtioPciOptions) {
     this.#device = device;
     const queues = device.queueSizes.length;
+    if (queues >= MOST_VECTORS) {
+      throw misuse.range('queues', `fewer than ${String(MOST_VECTORS)}`, queues);
+    }
     this.#notifyBytes = NOTIFY_STRIDE * queues;
     // One for each queue, and one for the configuration.
     this.#msix = new MsixTable(queues + 1, interrupts);

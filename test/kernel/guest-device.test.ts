@@ -4,6 +4,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { GUEST_MAC, GuestNet, RING_SIZE, ringPlace } from '../support/guest-net.js';
 import { TestNetwork } from '../support/network.js';
 import { processState } from '../support/process-state.js';
+import { Random } from '../support/random.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
 import type { IoctlMessage } from '#lib/observe';
@@ -124,6 +125,34 @@ describeWith(['vhost', 'tun', 'root'], 'a guest and its network device', () => {
     assert.ok(!guest.driver.isPending(RECEIVE + 1));
     guest.receive();
   });
+
+  it('loses no interrupt while vectors are masked, moved and unmasked 1,000 times', () => {
+    begin();
+    works();
+    const random = new Random(1);
+    const vector = RECEIVE + 1;
+    let data = 0x41 + RECEIVE;
+    for (let round = 0; round < 1000; round++) {
+      const before = guest.platform.deliver(data);
+      if (random.chance(0.5)) guest.driver.maskVector(vector, true);
+      guest.send([ARP_REQUEST]);
+      if (random.chance(0.5)) {
+        // As a move to another CPU: masked, another message, unmasked.
+        data = 0x100 + round;
+        guest.driver.setVector(vector, data);
+      } else {
+        guest.driver.maskVector(vector, true);
+        guest.driver.maskVector(vector, false);
+      }
+      const event = guest.platform.attachedFor(data);
+      assert.ok(event);
+      while (guest.platform.deliver(data) === before) {
+        assert.notEqual(EventFd.wait(1000, event), 0, `no interrupt in round ${String(round)}`);
+      }
+      guest.receive();
+      guest.reclaim(1);
+    }
+  }).timeout(120_000);
 
   it('signals another vector when the driver moves a queue while it runs, and none when it wants none', () => {
     begin();
@@ -304,6 +333,7 @@ describeWith(['vhost', 'tun', 'root'], 'a guest and its network device', () => {
       assert.equal(guest.driver.status & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
       assert.equal(guest.device.statistics().pairs[0]?.transmit.used, 3);
       assert.equal(guest.device.statistics().unsent, unsent);
+      assert.ok(guest.driver.device(6, 2) & net.VIRTIO_NET_S_ANNOUNCE, 'where it is now');
     });
 
     it('a frame that the tap refuses for ever is given back unsent, and counted', async () => {

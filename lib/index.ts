@@ -48,6 +48,19 @@ export { LearningSwitch } from './switch/learning-switch.js';
 export type { FabricCounters, FabricPort } from './switch/fabric.js';
 export type { MacTableOptions } from './switch/mac-table.js';
 
+export { Machine } from './vmm/machine.js';
+export type { MachineEnd, MachineEndReason, MachineEvents } from './vmm/machine.js';
+export type { MachineConsole, MachineNet, MachineOptions } from './vmm/options.js';
+export type { MachineStatistics } from './vmm/machine-statistics.js';
+export type { MachineMessage } from './vmm/machine-observation.js';
+export type { NetworkCardStatistics } from './vmm/network-card.js';
+export type { ControlQueueStatistics } from './vmm/control-queue.js';
+export type { MsixStatistics } from './vmm/msix.js';
+export type { PciBusStatistics } from './vmm/pci-bus.js';
+export type { VirtioNetStatistics } from './vmm/virtio-net-device.js';
+export type { VirtioPciStatistics } from './vmm/virtio-pci.js';
+export type { Fault } from './dataplane/repair.js';
+
 export { VhostNet } from './sys/vhost-net.js';
 export type {
   BackendDescriptor,

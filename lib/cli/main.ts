@@ -13,7 +13,11 @@ const USAGE = `usage: vhost-net COMMAND
                     as a learning switch. A backend is tap:NAME, macvtap:LINK or packet:INTERFACE, each perhaps
                     with @NETNS. With --ovs the last tap becomes a port of that Open vSwitch bridge. Shows rates on a
                     terminal, and a summary at Ctrl-C. Exit status 0 when a signal ended it, 1 when a backend
-                    could not be opened, or was lost and fewer than two were left`;
+                    could not be opened, or was lost and fewer than two were left
+  vm --kernel FILE [--initrd FILE] [--append TEXT] [--memory MiB] [--cpus N] [--tap NAME [--mac MAC]]... [--reboot] [--json]
+                    boots an unmodified Linux, with a network card on each tap; the console is this terminal,
+                    Ctrl-A x leaves. A reset by the guest ends it, or with --reboot boots it anew. With --json
+                    what was counted goes to stdout, the console to stderr. Exit status: the guest's`;
 
 function usage(complaint: string): number {
   console.error(`vhost-net: ${complaint}\n\n${USAGE}`);
@@ -42,6 +46,12 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       const { forward, forwardOptions } = await import('./forward.js');
       const options = forwardOptions(args);
       return typeof options === 'string' ? usage(`forward: ${options}`) : forward(options);
+    }
+    case 'vm': {
+      if (args.includes('--help')) return help();
+      const { vm, vmOptions } = await import('./vm.js');
+      const options = vmOptions(args);
+      return typeof options === 'string' ? usage(`vm: ${options}`) : vm(options);
     }
     case '--help':
     case '-h':

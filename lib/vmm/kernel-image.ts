@@ -144,7 +144,9 @@ export function payloadOf(file: Uint8Array): Uint8Array {
   return file.subarray(start, end);
 }
 
+const ET_EXEC = 2;
 const PT_LOAD = 1;
+const PT_INTERP = 3;
 const EM_X86_64 = 62;
 const PROGRAM_HEADER = 56;
 
@@ -161,6 +163,7 @@ export function readVmlinux(file: Uint8Array, bzImage?: Uint8Array): KernelImage
     refuse('it is no ELF file of x86-64');
   }
   const segments = elfSegments(view, file);
+  checkProgram(view, segments);
   const ends = segments.map(({ address, memoryLength }) => address + memoryLength);
   const setup = bzImage && setupView(bzImage);
   return {
@@ -170,6 +173,17 @@ export function readVmlinux(file: Uint8Array, bzImage?: Uint8Array): KernelImage
     entry: Number(view.getBigUint64(24, true)),
     end: Math.max(...ends, setup ? readBzImage(bzImage).end : 0),
   };
+}
+
+/** What a program of user space, or one that moves itself, is not. */
+function checkProgram(view: DataView, segments: readonly KernelSegment[]): void {
+  if (view.getUint16(16, true) !== ET_EXEC) refuse('it is an ELF file, but no kernel');
+  const entry = Number(view.getBigUint64(24, true));
+  const inside = segments.some(
+    ({ address, memoryLength }) => entry >= address && entry < address + memoryLength,
+  );
+  const low = segments.some(({ address }) => address < LOAD_ADDRESS);
+  if (!inside || low) refuse('its segments are not where a kernel has them');
 }
 
 function elfSegments(view: DataView, file: Uint8Array): KernelSegment[] {
@@ -185,7 +199,9 @@ function elfSegments(view: DataView, file: Uint8Array): KernelSegment[] {
 
 function elfSegment(view: DataView, file: Uint8Array, at: number): KernelSegment | undefined {
   const field = (offset: number) => Number(view.getBigUint64(at + offset, true));
-  if (view.getUint32(at, true) !== PT_LOAD) return undefined;
+  const type = view.getUint32(at, true);
+  if (type === PT_INTERP) refuse('it is a program that needs a kernel');
+  if (type !== PT_LOAD) return undefined;
   const [start, address, length, memoryLength] = [field(8), field(24), field(32), field(40)];
   if (start + length > file.byteLength) refuse('it ends within a segment');
   if (memoryLength < length) refuse('a segment is longer than its memory');

@@ -32,8 +32,8 @@ import type { UndoList } from '../undo.js';
  *
  * - `stopped`: {@link Machine.stop} was called.
  * - `exit`: the guest wrote its status to port 0xf4, or to address 0xfeb00000.
- * - `reset`: the guest reset the machine, by its keyboard controller or a triple fault.
- * - `failed`: KVM gave up, or a fault of ours; `error` says more.
+ * - `reset`: the guest reset the machine.
+ * - `failed`: a triple fault of the guest, or KVM gave up, or a fault of ours; `error` says more.
  */
 export type MachineEndReason = 'stopped' | 'exit' | 'reset' | 'failed';
 
@@ -314,10 +314,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #intentOf({ reason, detail }: VcpuEnd): Intent {
-    if (reason === 'shutdown') {
-      return this.#options.onReset === 'reboot' ? 'reboot' : { reason: 'reset', status: 0 };
-    }
-    const error = new VhostError('ERR_VHOST_STATE', `KVM can not run the guest: ${detail}`);
+    if (reason === 'shutdown' && this.#options.onReset === 'reboot') return 'reboot';
+    const error = new VhostError('ERR_VHOST_STATE', `the guest can not go on: ${detail}`);
     return { reason: 'failed', status: 1, error };
   }
 

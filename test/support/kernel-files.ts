@@ -54,6 +54,7 @@ export function elf(entry: number, segments: readonly ElfSegment[], machine = 62
   const file = new Uint8Array(head + segments.reduce((sum, { bytes }) => sum + bytes.length, 0));
   const view = new DataView(file.buffer);
   file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  view.setUint16(16, 2, true);
   view.setUint16(18, machine, true);
   view.setBigUint64(24, BigInt(entry), true);
   view.setBigUint64(32, 64n, true);

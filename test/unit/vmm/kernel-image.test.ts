@@ -9,8 +9,9 @@ import { payloadOf, readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
 import { readKernel } from '#lib/vmm/vmlinux';
 
 const refusal = (pattern: RegExp) => ({ code: 'ERR_VHOST_KERNEL_IMAGE', message: pattern });
+const SEGMENT = { address: 0x1000000, bytes: new Uint8Array(64).fill(1), memoryLength: 64 };
 const SEGMENTS = [
-  { address: 0x1000000, bytes: new Uint8Array(64).fill(1), memoryLength: 64 },
+  SEGMENT,
   { address: 0x1200000, bytes: new Uint8Array(32).fill(2), memoryLength: 0x5000 },
 ];
 
@@ -69,6 +70,13 @@ describe('readVmlinux', () => {
     ['what is no ELF', new Uint8Array(100), /no ELF file/],
     ['one of another processor', elf(0, SEGMENTS, 183), /no ELF file of x86-64/],
     ['one without anything to load', elf(0, []), /nothing to load/],
+    ['one that begins nowhere', elf(0x2000000, SEGMENTS), /not where a kernel has them/],
+    ['a program', elf(0x1000, [{ ...SEGMENT, address: 0x1000 }]), /not where a kernel/],
+    [
+      'this very program',
+      fs.readFileSync(process.execPath),
+      /a program that needs a kernel|but no kernel/,
+    ],
     ['one that was cut off', elf(0, SEGMENTS).subarray(0, -1), /within a segment/],
   ] as const) {
     it(`refuses ${what} with the reason`, () => {
@@ -102,8 +110,8 @@ describe('readKernel', () => {
     assert.equal((await readKernel(file)).entry, 0x1000000);
     const [kept = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
     const copy = path.join(folder, 'vmlinux', kept);
-    fs.writeFileSync(copy, elf(0x1234000, SEGMENTS));
-    assert.equal((await readKernel(file)).entry, 0x1234000);
+    fs.writeFileSync(copy, elf(0x1000010, SEGMENTS));
+    assert.equal((await readKernel(file)).entry, 0x1000010);
   });
 
   it('boots as it is what it can not unpack', async () => {

@@ -1,0 +1,92 @@
+import { Transform } from 'node:stream';
+
+import type { VmOptions } from './vm-options.js';
+import { Machine } from '../index.js';
+import type { MachineEnd, MachineStatistics } from '../index.js';
+
+export { vmOptions } from './vm-options.js';
+
+/** Ctrl-A: what follows is for us and not for the guest. */
+const ESCAPE = 0x01;
+const LEAVE = 'x'.charCodeAt(0);
+
+/**
+ * Runs a machine whose console is this terminal, until it ends, a signal comes, or Ctrl-A x is typed.
+ *
+ * @returns The guest's exit status; 0 also when it was ended from here; 1: it could not be run.
+ */
+export async function vm({ machine: options, json }: VmOptions): Promise<number> {
+  const stop = new AbortController();
+  const input = new Keyboard(() => {
+    stop.abort();
+  });
+  const restore = rawTerminal();
+  try {
+    process.stdin.pipe(input);
+    for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        stop.abort();
+      });
+    }
+    // The console's bytes go where a report of ours does not.
+    const output = json ? process.stderr : process.stdout;
+    const console = { input, output };
+    const machine = await Machine.boot({ ...options, console, signal: stop.signal });
+    const end = await machine.wait();
+    return report(end, machine.statistics(), json);
+  } catch (error) {
+    const { message, hint } = error as Error & { hint?: string };
+    process.stderr.write(`vhost-net: ${message}${hint === undefined ? '' : `\n  ${hint}`}\n`);
+    return 1;
+  } finally {
+    restore();
+    process.stdin.unpipe(input);
+    process.stdin.pause();
+  }
+}
+
+function report(end: MachineEnd, statistics: MachineStatistics, json: boolean): number {
+  const { reason, status, error } = end;
+  if (error) process.stderr.write(`vhost-net: ${error.message}\n`);
+  if (json) {
+    const plain = { reason, status, error: error?.message, ...statistics };
+    process.stdout.write(`${JSON.stringify(plain, undefined, 2)}\n`);
+  }
+  return status;
+}
+
+/** Every key goes to the guest, Ctrl-C too. */
+function rawTerminal(): () => void {
+  const { stdin } = process;
+  if (!stdin.isTTY) return () => undefined;
+  stdin.setRawMode(true);
+  return () => {
+    stdin.setRawMode(false);
+  };
+}
+
+/** What is typed, without what is for us: Ctrl-A x leaves, Ctrl-A Ctrl-A is one for the guest. */
+class Keyboard extends Transform {
+  readonly #leave: () => void;
+  #escaped = false;
+
+  constructor(leave: () => void) {
+    super();
+    this.#leave = leave;
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    for (const key of chunk) this.#type(key);
+    done();
+  }
+
+  #type(key: number): void {
+    if (!this.#escaped && key === ESCAPE && process.stdin.isTTY) {
+      this.#escaped = true;
+      return;
+    }
+    if (this.#escaped && key === LEAVE) this.#leave();
+    else this.push(Buffer.of(key));
+    this.#escaped = false;
+  }
+}

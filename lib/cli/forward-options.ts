@@ -78,8 +78,8 @@ function complaint(
 /** How the ports of the command are opened, in the order of the command line. */
 export function portOptions({ backends, ovs, queues }: ForwardOptions): PortOptions[] {
   const lastTap = backends.findLast(({ kind }) => kind === 'tap');
-  return backends.map((backend) => ({
-    backend: backendOptions(backend, backend === lastTap ? ovs : undefined),
+  return backends.map((backend, i) => ({
+    backend: backendOptions(backend, i, backend === lastTap ? ovs : undefined),
     offloads: 'auto',
     ...(queues > 1 && { queuePairs: queues }),
   }));
@@ -87,6 +87,7 @@ export function portOptions({ backends, ovs, queues }: ForwardOptions): PortOpti
 
 function backendOptions(
   { kind, name, netns }: BackendName,
+  index: number,
   bridge: string | undefined,
 ): PortOptions['backend'] {
   const place = netns === undefined ? {} : { netns };
@@ -95,9 +96,14 @@ function backendOptions(
     case 'tap':
       return { tap: name, ...place, ...ovs };
     case 'macvtap':
-      // Two commands on one link are two interfaces.
-      return { macvtap: `mvt${String(process.pid)}`, link: name, ...place } as never;
+      // Only with the link to itself it gets frames that are for others.
+      return { macvtap: macvtapName(index), link: name, mode: 'passthru', ...place } as never;
     case 'packet':
       return { packet: name, ...place } as never;
   }
+}
+
+/** One that no other command has, nor another backend of this one. */
+function macvtapName(index: number): string {
+  return `mvt${String(process.pid)}x${String(index)}`;
 }

@@ -37,9 +37,11 @@ describe('vhost-net forward', () => {
       { tap: 'b', netns: '/run/netns/x' },
       { packet: 'veth1' },
     ]);
-    const [macvtap] = backends('macvtap:eth0', 'tap:a') as { macvtap?: string; link?: string }[];
-    assert.equal(macvtap?.link, 'eth0');
-    assert.match(macvtap.macvtap ?? '', /^mvt\d+$/);
+    const name = `mvt${String(process.pid)}`;
+    assert.deepEqual(backends('macvtap:eth0', 'macvtap:eth1@blue'), [
+      { macvtap: `${name}x0`, link: 'eth0', mode: 'passthru' },
+      { macvtap: `${name}x1`, link: 'eth1', mode: 'passthru', netns: 'blue' },
+    ]);
   });
 
   it('makes the last tap, and no other, a port of the bridge: two would be a loop', () => {

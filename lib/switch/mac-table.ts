@@ -1,6 +1,6 @@
 import { misuse } from '../errors.js';
 
-/** How much a {@link MacTable} remembers, and for how long. */
+/** How many addresses a switch remembers, and for how long. */
 export interface MacTableOptions {
   /** Most addresses at a time, 1 to 1048576. Default: 4096. */
   addresses?: number;

@@ -12,10 +12,19 @@ export type VhostErrorCode =
   | 'ERR_VHOST_HEADER_SIZE'
   | 'ERR_VHOST_KERNEL_IMAGE'
   | 'ERR_VHOST_MEMORY_IN_USE'
+  | OvsErrorCode
   | 'ERR_VHOST_QUEUE_BROKEN'
   | 'ERR_VHOST_QUEUE_CORRUPT'
   | 'ERR_VHOST_STATE'
   | 'ERR_VHOST_UNSUPPORTED';
+
+/** What is wrong with Open vSwitch, or what it said no to. */
+export type OvsErrorCode =
+  | 'ERR_VHOST_OVS_BRIDGE'
+  | 'ERR_VHOST_OVS_DAEMON'
+  | 'ERR_VHOST_OVS_DENIED'
+  | 'ERR_VHOST_OVS_PORT'
+  | 'ERR_VHOST_OVS_TOOL';
 
 /** Any error of this package that is not a misuse. Match on `code`. */
 export class VhostError extends Error {
@@ -160,6 +169,38 @@ export class VhostSystemError extends VhostError {
 
   static {
     Object.defineProperty(this.prototype, 'name', { value: 'VhostSystemError', writable: true });
+  }
+}
+
+const OVS_HINTS: Readonly<Record<OvsErrorCode, string>> = {
+  ERR_VHOST_OVS_BRIDGE: 'ovs-vsctl add-br makes a bridge, ovs-vsctl show lists what there is',
+  ERR_VHOST_OVS_DAEMON:
+    'do ovsdb-server and ovs-vswitchd run? systemctl start openvswitch-switch; or name their database',
+  ERR_VHOST_OVS_DENIED:
+    "the database's socket is root's: run as root, or let this user write to it",
+  ERR_VHOST_OVS_PORT: 'ovs-vsctl show and the log of ovs-vswitchd say more',
+  ERR_VHOST_OVS_TOOL: 'install Open vSwitch: package openvswitch-switch',
+};
+
+/** Open vSwitch is not there, or said no. */
+export class OvsError extends VhostError {
+  /**
+   * An error with a code, a sentence for people, and what helps.
+   *
+   * @param hint  Default: what usually does.
+   */
+  constructor(
+    override readonly code: OvsErrorCode,
+    message: string,
+    /** The program that said so, with its arguments; empty when it was found in an answer. */
+    readonly command: readonly string[],
+    hint?: string,
+  ) {
+    super(code, message, hint ?? OVS_HINTS[code]);
+  }
+
+  static {
+    Object.defineProperty(this.prototype, 'name', { value: 'OvsError', writable: true });
   }
 }
 

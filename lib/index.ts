@@ -26,6 +26,10 @@ export type {
 
 export { Tap } from './backend/tap.js';
 export type { BpfInstruction, SteeringOptions, TapOptions } from './backend/tap-options.js';
+export { OvsPort } from './backend/ovs.js';
+export type { AntiSpoofOptions, OvsOptions, OvsTapOptions } from './backend/ovs-options.js';
+export type { OvsMessage } from './backend/ovs-tools.js';
+export type { OvsPortState } from './backend/ovs-vsctl.js';
 export { Macvtap } from './backend/macvtap.js';
 export type { MacvtapMode, MacvtapOptions } from './backend/macvtap-options.js';
 export { Packet } from './backend/packet.js';
@@ -104,5 +108,5 @@ export type { FeatureBit } from './uapi/features.js';
 
 export type { IoctlArguments, IoctlMessage } from './observe.js';
 export type { NativeDescriptor, NativeLinkCounters } from './native.js';
-export { VhostError, VhostSystemError } from './errors.js';
-export type { VhostErrorCode } from './errors.js';
+export { OvsError, VhostError, VhostSystemError } from './errors.js';
+export type { OvsErrorCode, VhostErrorCode } from './errors.js';

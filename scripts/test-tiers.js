@@ -15,7 +15,7 @@ const TIERS = {
   types: { where: 'here' },
   package: { where: 'here' },
   install: { where: 'here', onRequest: true }, // every Node with every npm: minutes, and a registry
-  kernel: { where: 'device', require: 'vhost,tun,root' },
+  kernel: { where: 'device', require: 'vhost,tun,root,ovs' },
   // In the lab there is KVM; on a machine with the device there may be none.
   vm: { where: 'device', require: 'vhost,tun,root', requireInLab: 'vhost,tun,kvm,root' },
 };

@@ -99,7 +99,7 @@ function backendOptions(
       // Only with the link to itself it gets frames that are for others.
       return { macvtap: macvtapName(index), link: name, mode: 'passthru', ...place } as never;
     case 'packet':
-      return { packet: name, ...place } as never;
+      return { packet: name, ...place };
   }
 }
 

@@ -3,13 +3,14 @@ import type { Offloads } from './offload.js';
 import type { Backend } from '../backend/backend.js';
 import { openBackend, withQueues } from '../backend/open.js';
 import type { BackendOptions } from '../backend/open.js';
+import type { OvsTapOptions } from '../backend/ovs-options.js';
 import { misuse } from '../errors.js';
 import { checkQueueSize } from '../ring/split-layout.js';
 
 /** How to open a port. */
 export interface PortOptions {
   /** What stands behind vhost: how to make it, or one that is open. The port closes it either way. */
-  backend: BackendOptions | Backend;
+  backend: BackendOptions | OvsTapOptions | Backend;
   /**
    * Queue pairs, each with a worker of its own: 1 to 256. Default: 1, or as many as an open backend
    * has queues.
@@ -63,9 +64,15 @@ const KNOWN = [
   'poison',
 ];
 
+/** Where the backend's interface is plugged in, and how to take it out again. */
+export interface Plug {
+  remove(): Promise<void>;
+}
+
 /** Options with every default filled in. */
 export interface CheckedPortOptions {
-  readonly backend: BackendOptions | Backend;
+  readonly plug?: Plug;
+  readonly backend: PortOptions['backend'];
   readonly queuePairs: number | undefined;
   readonly queueSize: number;
   readonly offloads: Offloads | undefined;
@@ -99,7 +106,7 @@ export function openBackendOf({ backend, queuePairs }: CheckedPortOptions): Back
 }
 
 /** Whether a backend was given open, and not as options. */
-function isBackend(backend: BackendOptions | Backend): backend is Backend {
+export function isBackend(backend: PortOptions['backend']): backend is Backend {
   return 'queues' in backend;
 }
 

@@ -14,7 +14,8 @@ import {
   resolveOffloads,
   slotPayload,
 } from './options.js';
-import type { CheckedPortOptions, PortOptions } from './options.js';
+import type { CheckedPortOptions, Plug, PortOptions } from './options.js';
+import { openPlugged } from './ovs.js';
 import { publishPort } from './observation.js';
 import type { CommonQueueOptions, PortQueue } from './port-queue.js';
 import { QueueSet } from './queue-set.js';
@@ -42,6 +43,8 @@ export class Port extends EventEmitter<PortEvents> {
   /** That of the first queue. */
   readonly #transmit: TransmitPath;
   readonly #blocking: Blocking;
+  readonly #plug: Plug | undefined;
+  #unplugged: Promise<void> | undefined;
   #closed = false;
 
   /** @internal See {@link openPort}. */
@@ -52,6 +55,7 @@ export class Port extends EventEmitter<PortEvents> {
   private constructor(options: CheckedPortOptions, undo: UndoList) {
     super();
     this.#down = undo;
+    this.#plug = options.plug;
     this.#backend = openBackendOf(options);
     undo.push(() => {
       this.#backend.close();
@@ -290,14 +294,12 @@ export class Port extends EventEmitter<PortEvents> {
 
   /**
    * Takes the port down: rings off the backend, watchers, worker, tap, eventfds, memory. Every view
-   * of its memory has length 0 afterwards. May be called at any time, also in a handler, and twice.
+   * of its memory has length 0 afterwards. May be called at any time, also in a handler, and twice. The
+   * promise also waits until the port of an Open vSwitch bridge is removed.
    */
-  close(): Promise<void> {
-    // What throws in here rejects.
-    return new Promise((resolve) => {
-      if (!this.#closed) this.#takeDown();
-      resolve();
-    });
+  async close(): Promise<void> {
+    if (!this.#closed) this.#takeDown();
+    await this.#unplugged;
   }
 
   /** The same as {@link close}: for `await using`. */
@@ -320,7 +322,9 @@ export class Port extends EventEmitter<PortEvents> {
       this.#down.unwind();
     } finally {
       publishPort(() => ({ state: 'closed', name: this.name }));
-      this.emit('close');
+      const tell = () => this.emit('close');
+      if (this.#plug) this.#unplugged = this.#plug.remove().finally(tell);
+      else tell();
     }
   }
 
@@ -373,13 +377,11 @@ export class Port extends EventEmitter<PortEvents> {
  *
  * @throws {VhostSystemError} The system refused: `code`, `request` and `hint` say what and why.
  * @throws {VhostError} `ERR_VHOST_FEATURE_MISSING`, `ERR_VHOST_HEADER_SIZE`.
+ * @throws {OvsError} What is wrong with Open vSwitch, or what it said no to.
  * @throws {TypeError} or `RangeError`, naming the option that does not fit.
  */
-export function openPort(options: PortOptions): Promise<Port> {
-  // What throws in here rejects.
-  return new Promise((resolve) => {
-    const checked = checkPortOptions(options);
-    checked.signal?.throwIfAborted();
-    resolve(Port.open(checked));
-  });
+export async function openPort(options: PortOptions): Promise<Port> {
+  const checked = checkPortOptions(options);
+  checked.signal?.throwIfAborted();
+  return openPlugged(checked, (all) => Port.open(all));
 }

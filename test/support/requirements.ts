@@ -1,7 +1,9 @@
 import fs from 'node:fs';
 
+import { whyNoOpenVSwitch } from './open-vswitch.js';
+
 /** What a test may need of the machine. */
-export type Need = 'vhost' | 'tun' | 'kvm' | 'root';
+export type Need = 'vhost' | 'tun' | 'kvm' | 'root' | 'ovs';
 
 const NODES: Partial<Record<Need, string>> = {
   vhost: '/dev/vhost-net',
@@ -13,6 +15,7 @@ const NODES: Partial<Record<Need, string>> = {
 const promised = new Set((process.env['VHOST_TEST_REQUIRE'] ?? '').split(',').filter(Boolean));
 
 function whyMissing(need: Need): string | undefined {
+  if (need === 'ovs') return whyNoOpenVSwitch();
   if (need === 'root') return process.getuid?.() === 0 ? undefined : 'not root';
   const path = NODES[need] ?? '';
   try {

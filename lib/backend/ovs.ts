@@ -1,0 +1,101 @@
+import { checkOvsOptions } from './ovs-options.js';
+import type { CheckedOvsOptions, OvsOptions } from './ovs-options.js';
+import { runOvs } from './ovs-tools.js';
+import type { RunOvs } from './ovs-tools.js';
+import { OvsVsctl } from './ovs-vsctl.js';
+import type { FoundPort, OvsPortState } from './ovs-vsctl.js';
+
+/**
+ * A network interface as a port of an Open vSwitch bridge, added with `ovs-vsctl` as a plain system port:
+ * that is what a tap needs whose frames another process reads.
+ */
+export class OvsPort {
+  /** The interface's name, which is the port's. */
+  readonly name: string;
+  /** What the daemon answered when the port was added. */
+  readonly state: OvsPortState;
+
+  readonly #tools: OvsVsctl;
+  readonly #guarded: boolean;
+  #removed: Promise<void> | undefined;
+
+  /**
+   * Makes an existing interface a port of a bridge, and waits for the daemon's answer. A port of this
+   * name that is there already, such as that of a process that was killed, is adopted and made what was
+   * asked for; from another bridge only what this package had added there. When a step fails,
+   * everything is taken back.
+   *
+   * @param name  The interface. It should have the MTU of the options already.
+   * @param linkUp  Whether to wait until the daemon sees a carrier. Default: true.
+   * @throws {OvsError} What is missing, or what the daemon said.
+   * @throws {TypeError} or `RangeError`, naming the option that does not fit.
+   */
+  static add(name: string, options: OvsOptions, linkUp = true): Promise<OvsPort> {
+    return addOvsPort(name, checkOvsOptions(options), linkUp);
+  }
+
+  /** @internal See {@link add}. */
+  constructor(name: string, tools: OvsVsctl, state: OvsPortState, guarded: boolean) {
+    this.name = name;
+    this.state = state;
+    this.#tools = tools;
+    this.#guarded = guarded;
+  }
+
+  /**
+   * Whether frames must be complete: the daemon itself reads them, from a packet socket, which tells it
+   * nothing of a checksum that is still to be filled in, nor of a segment longer than the MTU.
+   */
+  get completeOnly(): boolean {
+    return this.state.datapathType !== 'system';
+  }
+
+  /**
+   * Removes the port and its rules from the bridge; the interface stays. Also once it is gone. May be
+   * called twice.
+   *
+   * @throws {OvsError} The database does not answer: the port stays in it, to be adopted.
+   */
+  remove(): Promise<void> {
+    return (this.#removed ??= this.#remove());
+  }
+
+  /** Both at once: what began goes on when this process ends meanwhile. */
+  async #remove(): Promise<void> {
+    const steps = [this.#tools.remove()];
+    if (this.#guarded) steps.push(this.#tools.unguard());
+    const results = await Promise.allSettled(steps);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/** @internal See {@link OvsPort.add}; the options are checked, and the programs may be others. */
+export async function addOvsPort(
+  name: string,
+  options: CheckedOvsOptions,
+  linkUp: boolean,
+  run: RunOvs = runOvs,
+): Promise<OvsPort> {
+  const tools = new OvsVsctl(name, options, run);
+  const found = await tools.find();
+  try {
+    return await addFound(name, tools, found, options, linkUp);
+  } catch (error) {
+    // The first error is the cause; one of the way back is its consequence.
+    await tools.remove().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function addFound(
+  name: string,
+  tools: OvsVsctl,
+  found: FoundPort,
+  options: CheckedOvsOptions,
+  linkUp: boolean,
+): Promise<OvsPort> {
+  await tools.add(found);
+  const state = await tools.verify(linkUp);
+  await tools.guard(state.ofport, found.mark);
+  return new OvsPort(name, tools, state, options.antiSpoof !== undefined);
+}

@@ -7,15 +7,9 @@ import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
 import { UndoList, allOrNothing } from '../undo.js';
 
-/** A backend, and whether it can have other queues in use than it was made with. */
-export type NetBackend = Backend & {
-  /** Opens further queues, or detaches the last, so that nothing is steered to them. */
-  setQueueCount?(count: number): void;
-};
-
 /** What all queue pairs of a device have in common. */
 export interface GuestPairsOptions {
-  readonly backend: NetBackend;
+  readonly backend: Backend;
   readonly memory: GuestMemory;
   /** The most that a guest may use; each has a queue of the backend. */
   readonly count: number;
@@ -111,8 +105,7 @@ export class GuestPairs {
   /** From now on the first pair runs. @throws when it can't; the caller stops everything then. */
   start(features: bigint): void {
     this.#features = features;
-    this.#active = 1;
-    this.#resume();
+    this.use(1);
   }
 
   /**
@@ -159,12 +152,6 @@ export class GuestPairs {
   stop(): void {
     this.#features = undefined;
     const all = new UndoList();
-    if (this.#active > 1) {
-      this.#active = 1;
-      all.push(() => {
-        this.#options.backend.setQueueCount?.(1);
-      });
-    }
     for (const pair of this.#pairs) {
       all.push(() => {
         pair.stop();
@@ -210,7 +197,7 @@ export class GuestPairs {
     const queue = backend.queues[index];
     if (!queue) throw misuse.range('queuePairs', 'no more than the backend has queues', index);
     guest.start({
-      features: vhostPart(features, this.vhostFeatures),
+      features: vhostPart(features, this.vhostFeatures, backend.headerless),
       backend: queue,
       workerPollMicroseconds,
     });

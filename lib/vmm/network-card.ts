@@ -5,8 +5,7 @@ import type { VirtioNetStatistics } from './virtio-net-device.js';
 import { VirtioPciFunction } from './virtio-pci.js';
 import type { VirtioPciStatistics } from './virtio-pci.js';
 import type { Backend, BackendLink } from '../backend/backend.js';
-import { Tap } from '../backend/tap.js';
-import type { TapOptions } from '../backend/tap-options.js';
+import { openBackend } from '../backend/open.js';
 import type { Fault } from '../dataplane/repair.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
@@ -47,7 +46,7 @@ export class NetworkCard {
 
   private constructor(undo: UndoList, net: CheckedNet, place: NetworkCardPlace) {
     this.#down = undo;
-    this.#backend = openBackend(net.backend);
+    this.#backend = openOrTake(net);
     undo.push(() => {
       this.#backend.close();
     });
@@ -94,6 +93,7 @@ export class NetworkCard {
   }
 }
 
-function openBackend(backend: TapOptions | Backend): Backend {
-  return 'queues' in backend ? backend : Tap.open(backend);
+/** One that is made has as many queues as the guest may use; those that it does not use are detached. */
+function openOrTake({ backend, queuePairs }: CheckedNet): Backend {
+  return 'queues' in backend ? backend : openBackend(backend, queuePairs);
 }

@@ -2,13 +2,13 @@ import { ControlQueue } from './control-queue.js';
 import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
 import type { GuestRingStatistics } from './guest-pair.js';
 import { GuestPairs } from './guest-pairs.js';
-import type { NetBackend } from './guest-pairs.js';
 import { GuestRepair } from './guest-repair.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetConfig } from './net-config.js';
 import { GUEST_OFFLOADS, forBackend, isConsistent, offeredToGuest } from './net-features.js';
 import type { DriverQueuePlace, VirtioDevice, VirtioTransport } from './virtio-device.js';
 import { headerSize } from '../dataplane/features.js';
+import type { Backend } from '../dataplane/queue-pair.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
@@ -24,7 +24,7 @@ import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, has } from '../ua
 /** What a network device of a guest is made of. */
 export interface VirtioNetOptions {
   /** Stays the caller's: closed after the device. */
-  readonly backend: NetBackend;
+  readonly backend: Backend;
   /** All of the guest's memory. */
   readonly memory: GuestMemory;
   /** The guest's Ethernet address, 6 bytes. */

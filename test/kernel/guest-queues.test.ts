@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 
 import { GuestNet } from '../support/guest-net.js';
-import { MultiQueueTap } from '../support/multi-queue-tap.js';
 import { TestNetwork } from '../support/network.js';
 import { describeWith } from '../support/requirements.js';
+import { Tap } from '#lib/backend/tap';
 import {
   VIRTIO_NET_CTRL_MQ,
   VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
@@ -24,14 +24,12 @@ const RECEIVE = [0, 2] as const;
 
 describeWith(['vhost', 'tun', 'root'], 'a guest with two queue pairs', () => {
   let network: TestNetwork;
-  let tap: MultiQueueTap;
+  let tap: Tap;
   let guest: GuestNet;
 
   beforeEach(() => {
     network = new TestNetwork();
-    tap = new MultiQueueTap('vn0', network.name);
-    network.ip('address', 'add', '10.9.0.1/24', 'dev', 'vn0');
-    network.ip('link', 'set', 'vn0', 'up');
+    tap = Tap.open({ tap: 'vn0', netns: network.name, addresses: ['10.9.0.1/24'] }, 2);
     guest = new GuestNet(tap, { queuePairs: 2 });
   });
   afterEach(() => {
@@ -97,8 +95,8 @@ describeWith(['vhost', 'tun', 'root'], 'a guest with two queue pairs', () => {
     begin();
     setPairs(2);
     guest.driver.reset();
-    assert.equal(tap.queues.length, 1);
     begin();
+    assert.equal(tap.queues.length, 1);
     assert.equal(guest.device.statistics().activePairs, 1);
     guest.send([ARP_REQUEST]);
     guest.receive(RECEIVE[0]);

@@ -1,6 +1,7 @@
 import { FakePlatform } from './fake-platform.js';
 import { GuestDriver } from './guest-driver.js';
 import type { GuestRingPlace } from './guest-driver.js';
+import type { Backend } from '#lib/backend/backend';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import type { Segment } from '#lib/ring/descriptor-table';
@@ -9,7 +10,6 @@ import { EventFd } from '#lib/sys/eventfd';
 import { Pages } from '#lib/sys/pages';
 import { VIRTIO_NET_F_MQ } from '#lib/uapi/virtio-net';
 import { VIRTIO_RING_F_EVENT_IDX, VRING_DESC_F_WRITE, has } from '#lib/uapi/virtio';
-import type { NetBackend } from '#lib/vmm/guest-pairs';
 import type { GuestFault } from '#lib/vmm/guest-repair';
 import { PciBus } from '#lib/vmm/pci-bus';
 import { VirtioNetDevice } from '#lib/vmm/virtio-net-device';
@@ -61,7 +61,7 @@ export class GuestNet {
   features = 0n;
   queues: DriverQueue[] = [];
 
-  constructor(backend: NetBackend, options: Partial<VirtioNetOptions> = {}) {
+  constructor(backend: Backend, options: Partial<VirtioNetOptions> = {}) {
     this.device = new VirtioNetDevice({
       backend,
       memory: this.memory,

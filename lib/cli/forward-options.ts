@@ -97,7 +97,7 @@ function backendOptions(
       return { tap: name, ...place, ...ovs };
     case 'macvtap':
       // Only with the link to itself it gets frames that are for others.
-      return { macvtap: macvtapName(index), link: name, mode: 'passthru', ...place } as never;
+      return { macvtap: macvtapName(index), link: name, mode: 'passthru', ...place };
     case 'packet':
       return { packet: name, ...place };
   }

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+
+import { GuestMemory } from '#lib/memory/guest-memory';
+import { DriverQueue } from '#lib/ring/driver-queue';
+import { splitLayout } from '#lib/ring/split-layout';
+import { EventFd } from '#lib/sys/eventfd';
+import * as net from '#lib/uapi/virtio-net';
+import { ControlQueue } from '#lib/vmm/control-queue';
+
+const SIZE = 8;
+const AT = 0x100000;
+const COMMAND = 0x4000;
+const BYTES = 0x10000;
+
+describe('ControlQueue', () => {
+  const layout = splitLayout(SIZE);
+  let buffer: ArrayBuffer;
+  let bytes: Uint8Array;
+  let driver: DriverQueue;
+  let call: EventFd;
+  let control: ControlQueue;
+  let asked: string[];
+  let answer: boolean;
+
+  beforeEach(() => {
+    buffer = new ArrayBuffer(BYTES);
+    bytes = new Uint8Array(buffer);
+    const region = { guestAddress: AT, hostAddress: 0n, buffer, byteLength: BYTES };
+    driver = new DriverQueue(buffer, 0, { size: SIZE, eventIdx: false });
+    call = new EventFd();
+    asked = [];
+    answer = true;
+    const ask = (what: string) => {
+      asked.push(what);
+      return answer;
+    };
+    const place = { desc: AT + layout.desc, avail: AT + layout.avail, used: AT + layout.used };
+    control = new ControlQueue(
+      { ...place, memory: new GuestMemory([region]), size: SIZE, eventIdx: false, indirect: false },
+      call,
+      {
+        setQueuePairs: (count) => ask(`pairs ${String(count)}`),
+        setMac: (mac) => ask(`mac ${Buffer.from(mac).toString('hex')}`),
+        setGuestOffloads: (offloads) => ask(`offloads 0x${offloads.toString(16)}`),
+        acknowledgeAnnounce: () => ask('announce'),
+      },
+    );
+  });
+  afterEach(() => {
+    call.close();
+  });
+
+  /** Offers a command in buffers of these lengths, and one for the answer. */
+  function offer(command: readonly number[], split: readonly number[] = [command.length]): void {
+    bytes.set([...command, 0xee], COMMAND);
+    let address = AT + COMMAND;
+    const segments = split.map((length) => {
+      address += length;
+      return { address: address - length, length, writable: false };
+    });
+    driver.offer(driver.addChain([...segments, { address, length: 1, writable: true }]));
+    driver.publish();
+  }
+
+  /** The answer to one command. */
+  function answerTo(command: readonly number[], split?: readonly number[]): number {
+    offer(command, split);
+    assert.equal(control.serve(), false);
+    assert.equal(driver.poll(), 1);
+    driver.release(driver.take());
+    assert.equal(driver.takenLength, 1);
+    assert.equal(call.drain(), 1);
+    return bytes[COMMAND + command.length] ?? -1;
+  }
+
+  const MQ = [net.VIRTIO_NET_CTRL_MQ, net.VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET];
+
+  it('takes a command apart wherever the driver cut it', () => {
+    const mac = [net.VIRTIO_NET_CTRL_MAC, net.VIRTIO_NET_CTRL_MAC_ADDR_SET, 2, 1, 2, 3, 4, 5];
+    assert.equal(answerTo(mac), net.VIRTIO_NET_OK);
+    assert.equal(answerTo(mac, [2, 6]), net.VIRTIO_NET_OK);
+    assert.equal(answerTo(mac, [1, 1, 3, 3]), net.VIRTIO_NET_OK);
+    assert.deepEqual(asked, Array<string>(3).fill('mac 020102030405'));
+  });
+
+  it('knows each command, little-endian', () => {
+    assert.equal(answerTo([...MQ, 2, 1]), net.VIRTIO_NET_OK);
+    const offloads = [net.VIRTIO_NET_CTRL_GUEST_OFFLOADS, net.VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET];
+    answerTo([...offloads, 1, 0, 0, 0, 0, 0, 0, 0x80]);
+    answerTo([net.VIRTIO_NET_CTRL_ANNOUNCE, net.VIRTIO_NET_CTRL_ANNOUNCE_ACK]);
+    assert.deepEqual(asked, ['pairs 258', 'offloads 0x8000000000000001', 'announce']);
+  });
+
+  it('refuses what it does not know, what is too short, and what nobody did', () => {
+    for (const command of [
+      [...MQ, 2],
+      [net.VIRTIO_NET_CTRL_MQ],
+      [net.VIRTIO_NET_CTRL_RX, 0, 1],
+      [net.VIRTIO_NET_CTRL_VLAN, 0, 1, 0],
+      [net.VIRTIO_NET_CTRL_MAC, net.VIRTIO_NET_CTRL_MAC_TABLE_SET, 0, 0, 0, 0],
+      [0xff, 0xff],
+    ]) {
+      assert.equal(answerTo(command), net.VIRTIO_NET_ERR);
+    }
+    assert.deepEqual(asked, []);
+    answer = false;
+    assert.equal(answerTo([...MQ, 2, 0]), net.VIRTIO_NET_ERR);
+    assert.deepEqual(control.statistics(), { commands: 7, refused: 7 });
+  });
+
+  it('reads no more of a command than there is to know', () => {
+    assert.equal(answerTo([...MQ, 2, 0, ...Array<number>(5000).fill(7)]), net.VIRTIO_NET_OK);
+    assert.deepEqual(asked, ['pairs 2']);
+  });
+
+  it('gives a chain back that has no room for an answer', () => {
+    bytes.set([...MQ, 1, 0], COMMAND);
+    const head = driver.addChain([{ address: AT + COMMAND, length: 4, writable: false }]);
+    driver.offer(head);
+    driver.publish();
+    control.serve();
+    assert.equal(driver.poll(), 1);
+    assert.equal(driver.take(), head);
+    assert.equal(driver.takenLength, 0);
+  });
+
+  it('serves a full queue at the most before others have their turn', () => {
+    for (let i = 0; i < SIZE / 2; i++) offer([...MQ, 1, 0]);
+    // The driver goes on while it is served: one more each time.
+    const words = new Uint16Array(buffer);
+    const original = asked.push.bind(asked);
+    asked.push = (...items) => {
+      words[layout.avail / 2 + 1] = (words[layout.avail / 2 + 1] ?? 0) + 1;
+      return original(...items);
+    };
+    assert.equal(control.serve(), true);
+    assert.equal(control.statistics().commands, SIZE);
+  });
+
+  it('interrupts nobody who wants no interrupt', () => {
+    control.call = undefined;
+    offer([...MQ, 1, 0]);
+    control.serve();
+    assert.equal(call.drain(), 0);
+    control.call = call;
+    driver.disarmCalls();
+    offer([...MQ, 1, 0]);
+    control.serve();
+    assert.equal(call.drain(), 0);
+  });
+
+  it('gives up on a queue that can not be true', () => {
+    const words = new Uint16Array(buffer);
+    words[layout.avail / 2 + 1] = SIZE + 1;
+    assert.throws(() => control.serve(), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
+});

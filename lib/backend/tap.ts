@@ -109,7 +109,8 @@ class NamedTap implements TunOpening {
       // A name that the kernel completed is the name from now on.
       this.#options = { ...this.#options, tap: name };
       const host = hostOf(tun, name, this.#options, undo);
-      const shared = (host.found.tap?.queueCount ?? 1) > 1;
+      // Who said that others may attach must expect them at any moment.
+      const shared = this.#options.multiQueue === true || (host.found.tap?.queueCount ?? 1) > 1;
       host.configure(this.#options);
       applyTo(tun, this.#options);
       return { tun, host, shared };
@@ -155,7 +156,7 @@ class NamedTap implements TunOpening {
       program.close();
     }
     return () => {
-      tun.setSteering(undefined);
+      if (!tun.closed) tun.setSteering(undefined);
     };
   }
 }

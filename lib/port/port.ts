@@ -213,7 +213,8 @@ export class Port extends EventEmitter<PortEvents> {
   /**
    * For a Worker that wants no event loop: blocks this thread until frames come, and hands them to the
    * `receive` handlers, as one batch, before it returns. Meanwhile the port is looked after as ever;
-   * its other events also come within the call.
+   * its other events also come within the call, but `link`, which needs an event loop. With several
+   * queue pairs it is the first that is waited for: open a port with one for each Worker.
    *
    * @param timeoutMs  How long at the most; 0 looks once, `Infinity` waits for ever.
    * @returns How many frames there were; 0: the time is over.

@@ -28,8 +28,9 @@ export function threadsOf(pid: number): { app: Thread[]; workers: Thread[] } {
   const app = all.filter((thread) => !isWorker(thread));
   const workers = all.filter(isWorker);
   if (workers.length > 0) return { app, workers };
-  // Before Linux 6.4 they are threads of the kernel, and only their name says whose.
-  return { app, workers: threadsIn('/proc').filter(({ name }) => name === `vhost-${String(pid)}`) };
+  // Before Linux 6.4 they are threads of the kernel, and only their name says which thread made them.
+  const theirs = new Set(app.map(({ tid }) => `vhost-${String(tid)}`));
+  return { app, workers: threadsIn('/proc').filter(({ name }) => theirs.has(name)) };
 }
 
 /** Nanoseconds of CPU time that threads have used; one that has ended has used none. */

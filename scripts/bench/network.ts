@@ -23,10 +23,11 @@ export class Network {
   readonly #farNamespace = `bench${String(process.pid)}`;
   #isFarApart = false;
 
-  /** Taps that wait for a program, up from the beginning. */
-  addTaps(...names: string[]): void {
+  /** Taps that wait for a program, up from the beginning; with several queues if more than one is wanted. */
+  addTaps(queues: number, ...names: string[]): void {
+    const flags = queues > 1 ? ['multi_queue'] : [];
     for (const name of names) {
-      ip('tuntap', 'add', 'dev', name, 'mode', 'tap');
+      ip('tuntap', 'add', 'dev', name, 'mode', 'tap', ...flags);
       ip('link', 'set', name, 'up');
     }
   }

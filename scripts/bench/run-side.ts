@@ -113,7 +113,7 @@ async function throughProgram(
   command: readonly string[],
   { scenario, network, pace }: Setting,
 ): Promise<Run> {
-  network.addTaps(...tapsFor(scenario.kind));
+  network.addTaps(scenario.queues ?? 1, ...tapsFor(scenario.kind));
   const program = new Program(command);
   try {
     await program.untilReady(side.ready ?? READY);
@@ -132,9 +132,8 @@ async function throughKernel({ scenario, network, pace }: Setting): Promise<Run>
 
 /** Runs a side once, on interfaces of its own. */
 export async function runSide(side: Side, scenario: Scenario, pace: Pace): Promise<Run> {
-  const { kind, length, cannot } = scenario;
-  if (cannot !== undefined) throw new Error(cannot);
-  const command = side.command({ kind, length, taps: tapsFor(kind) });
+  const { kind, length, queues = 1 } = scenario;
+  const command = side.command({ kind, length, taps: tapsFor(kind), queues });
   if (command && 'cannot' in command) throw new Error(command.cannot);
   const network = new Network();
   try {

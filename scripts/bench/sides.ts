@@ -11,6 +11,8 @@ export interface Task {
   readonly length: number;
   /** The taps that it attaches to: two where it passes frames on. */
   readonly taps: readonly string[];
+  /** Queue pairs of each. */
+  readonly queues: number;
 }
 
 /** A side can't do this, and why. */
@@ -45,7 +47,8 @@ function native(program: string, ...args: string[]): string[] {
 
 type How = 'copy' | 'inplace';
 
-function port(how: How, { kind, length, taps }: Task): string[] {
+function port(how: How, { kind, length, taps, queues }: Task): string[] {
+  if (queues > 1) return node('port-queues.js', String(queues), String(length), ...taps);
   return node('port.js', kind, how, String(length), ...taps);
 }
 
@@ -72,17 +75,18 @@ const TESTPMD_MODES: Readonly<Record<Kind, readonly string[] | undefined>> = {
 };
 
 /** The main core sleeps between statistics, on the worker's CPU; the core that drives is the driver's. */
-function testpmd({ kind, length, taps }: Task): readonly string[] | Cannot {
+function testpmd({ kind, length, taps, queues }: Task): readonly string[] | Cannot {
   const mode = TESTPMD_MODES[kind];
   if (!mode) return { cannot: 'testpmd sends no GSO frames by itself' };
   if (!fs.existsSync(TESTPMD))
     return { cannot: 'dpdk-testpmd is not installed: scripts/setup --bench installs it' };
   const devices = taps.flatMap((tap, i) => [
     '--vdev',
-    `virtio_user${String(i)},path=/dev/vhost-net,queue_size=256,iface=${tap}`,
+    `virtio_user${String(i)},path=/dev/vhost-net,queues=${String(queues)},queue_size=256,iface=${tap}`,
   ]);
   const eal = ['--no-huge', '-m', '256', '--no-pci', '-l', '0,1', '--no-telemetry'];
   const frames = kind === 'tx' ? [`--txpkts=${String(length)}`] : [];
+  const each = queues > 1 ? [`--rxq=${String(queues)}`, `--txq=${String(queues)}`] : [];
   const rest = [
     '--no-mlockall',
     '--auto-start',
@@ -91,7 +95,7 @@ function testpmd({ kind, length, taps }: Task): readonly string[] | Cannot {
     '--total-num-mbufs=8192',
   ];
   // What it says would otherwise stay in its buffer for ever.
-  return ['stdbuf', '-oL', TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...rest];
+  return ['stdbuf', '-oL', TESTPMD, ...eal, ...devices, '--', ...mode, ...frames, ...each, ...rest];
 }
 
 function bridge({ kind }: Task): undefined | Cannot {

@@ -49,7 +49,7 @@ export type {
 
 export { Cable } from './switch/cable.js';
 export { LearningSwitch } from './switch/learning-switch.js';
-export type { FabricCounters, FabricPort } from './switch/fabric.js';
+export type { FabricCounters, FabricPort, FabricQueue } from './switch/fabric.js';
 export type { MacTableOptions } from './switch/mac-table.js';
 
 export { Machine } from './vmm/machine.js';

@@ -112,8 +112,9 @@ class Forwarding {
     }
   }
 
-  /** The others go on without it. */
+  /** The others go on without it. Each of its queue pairs says it. */
   #lose(backend: string, port: Port, error: Error): void {
+    if (!this.#ports.has(backend)) return;
     this.#look();
     this.#report.lost(backend, error);
     this.#fabric.remove(port);

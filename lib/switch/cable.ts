@@ -3,13 +3,19 @@ import type { FabricCounters, FabricPort } from './fabric.js';
 import type { Frame } from '../port/frame.js';
 import type { ReceiveBatch } from '../port/receive.js';
 
+/** A frame that a ring had no room for, and by which queue it came. */
+interface Waiting {
+  readonly frame: Frame;
+  readonly queue: number;
+}
+
 /** Frames out of one port into the other. */
 class Strand {
   readonly counters = newFabricCounters();
   readonly #from: FabricPort;
   readonly #to: FabricPort;
-  /** Frames that the ring had no room for, in their order. */
-  #waiting: Frame[] = [];
+  /** In their order. */
+  #waiting: Waiting[] = [];
 
   constructor(from: FabricPort, to: FabricPort) {
     this.#from = from;
@@ -20,16 +26,17 @@ class Strand {
 
   readonly #receive = (batch: ReceiveBatch): void => {
     for (const frame of batch) {
-      if (this.#waiting.length === 0 && pass(frame, this.#to, this.counters)) continue;
-      this.#waiting.push(frame.hold());
+      const { queue } = batch;
+      if (this.#waiting.length === 0 && pass(frame, queue, this.#to, this.counters)) continue;
+      this.#waiting.push({ frame: frame.hold(), queue });
       this.#from.pause();
     }
   };
 
   readonly #drain = (): void => {
     let gone = 0;
-    for (const frame of this.#waiting) {
-      if (!pass(frame, this.#to, this.counters)) break;
+    for (const { frame, queue } of this.#waiting) {
+      if (!pass(frame, queue, this.#to, this.counters)) break;
       frame.release();
       gone++;
     }
@@ -40,7 +47,7 @@ class Strand {
   close(): void {
     this.#from.off('receive', this.#receive);
     this.#to.off('drain', this.#drain);
-    for (const frame of this.#waiting) frame.release();
+    for (const { frame } of this.#waiting) frame.release();
     this.#waiting = [];
     if (!this.#from.closed) this.#from.resume();
   }

@@ -1,14 +1,20 @@
 import type { PortEvents } from '../port/events.js';
 import type { Frame } from '../port/frame.js';
 
+/** What sends for a port: one of its queue pairs. */
+export interface FabricQueue {
+  /** See `Port.forward`. */
+  forward(frame: Frame): boolean;
+}
+
 /** What frames are forwarded between: a `Port`, or what looks like one. */
 export interface FabricPort {
   /** Whether it is of no more use. */
   readonly closed: boolean;
   /** Bytes of the longest frame that it takes. */
   readonly longestFrame: number;
-  /** See `Port.forward`. */
-  forward(frame: Frame): boolean;
+  /** At least one. */
+  readonly queues: readonly FabricQueue[];
   /** Stops giving frames. */
   pause(): void;
   /** Goes on after {@link pause}. */
@@ -45,12 +51,19 @@ export function newFabricCounters(): FabricCounters {
 /**
  * Hands a frame to a port.
  *
- * @returns False: its ring is full. What it can't send at all is counted, and done with.
+ * @param queue  By which queue it came: it goes out by that of the same number, so that a flow keeps its order
+ * and each worker its own.
+ * @returns False: the ring is full. What can't be sent at all is counted, and done with.
  */
-export function pass(frame: Frame, to: FabricPort, counters: FabricCounters): boolean {
+export function pass(
+  frame: Frame,
+  queue: number,
+  to: FabricPort,
+  counters: FabricCounters,
+): boolean {
   if (frame.length <= to.longestFrame) {
     try {
-      return to.forward(frame);
+      return to.queues[queue % to.queues.length]?.forward(frame) ?? true;
     } catch (error) {
       // What one sender wrote must not end the traffic of all.
       if (!(error instanceof RangeError)) throw error;

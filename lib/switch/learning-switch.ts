@@ -82,34 +82,35 @@ export class LearningSwitch {
 
   #receive(from: Member, batch: ReceiveBatch): void {
     const now = performance.now();
+    const { queue } = batch;
     for (const frame of batch) {
       // A port always receives whole Ethernet headers in one piece.
       const { first } = frame;
       if (!isGroup(first, SOURCE_AT)) this.#table.learn(readAddress(first, SOURCE_AT), from, now);
-      if (isGroup(first, 0)) this.#toGroup(from, frame);
-      else this.#toOne(from, frame, now);
+      if (isGroup(first, 0)) this.#toGroup(from, frame, queue);
+      else this.#toOne(from, frame, queue, now);
     }
   }
 
-  #toOne(from: Member, frame: Frame, now: number): void {
+  #toOne(from: Member, frame: Frame, queue: number, now: number): void {
     const to = this.#table.find(readAddress(frame.first, 0), now);
-    if (to === undefined) this.#flood(from, frame);
+    if (to === undefined) this.#flood(from, frame, queue);
     else if (to === from) from.counters.filtered++;
-    else this.#send(to, frame);
+    else this.#send(to, frame, queue);
   }
 
-  #toGroup(from: Member, frame: Frame): void {
+  #toGroup(from: Member, frame: Frame, queue: number): void {
     if (isReserved(readAddress(frame.first, 0))) from.counters.filtered++;
-    else this.#flood(from, frame);
+    else this.#flood(from, frame, queue);
   }
 
-  #flood(from: Member, frame: Frame): void {
+  #flood(from: Member, frame: Frame, queue: number): void {
     from.counters.flooded++;
-    for (const to of this.#members.values()) if (to !== from) this.#send(to, frame);
+    for (const to of this.#members.values()) if (to !== from) this.#send(to, frame, queue);
   }
 
-  #send(to: Member, frame: Frame): void {
+  #send(to: Member, frame: Frame, queue: number): void {
     if (to.port.closed) return;
-    if (!pass(frame, to.port, to.counters)) to.counters.dropped++;
+    if (!pass(frame, queue, to.port, to.counters)) to.counters.dropped++;
   }
 }

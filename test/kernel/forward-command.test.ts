@@ -88,6 +88,30 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net forward', () => {
     assert.deepEqual(interfaces(), [['lo'], ['lo'], ['lo']]);
   }).timeout(LONG);
 
+  for (const kind of ['packet', 'macvtap']) {
+    it(`joins a tap, with two queues or one, and a ${kind}`, async () => {
+      const [host, other, between] = hosts;
+      assert.ok(host && other && between);
+      between.ip('link', 'add', 'v1', 'type', 'veth', 'peer', 'eth0', 'netns', other.name);
+      between.ip('link', 'set', 'v1', 'up');
+      other.ip('addr', 'add', '10.9.0.2/24', 'dev', 'eth0');
+      other.ip('link', 'set', 'eth0', 'up');
+      const queues = kind === 'packet' ? '1' : '2';
+      const command = start(
+        `tap:vn0@${host.name}`,
+        `${kind}:v1@${between.name}`,
+        ...['--queues', queues, '--json'],
+      );
+      await command.until(() => command.lines('ready').length > 0);
+      host.ip('addr', 'add', '10.9.0.1/24', 'dev', 'vn0');
+      ping(0, 1);
+      await stream(0, 1, 1);
+      await stream(1, 0, 1);
+      assert.equal(await command.end(), 0, command.complaints);
+      assert.deepEqual(interfaces(), [['lo'], ['lo', 'eth0'], ['lo', 'v1']]);
+    }).timeout(LONG);
+  }
+
   it('switches between three hosts: what two say to each other the third does not hear', async () => {
     const command = await join(3);
     ping(0, 1);

@@ -47,6 +47,17 @@ describe('Cable', () => {
     assert.equal(right.paused, false);
   });
 
+  it('sends by the queue of the same number what came by one, as far as there are so many', () => {
+    const second = new SoftPort();
+    right.queues.push(second);
+    const list = frames(3);
+    for (const [queue, frame] of list.entries()) {
+      left.emit('receive', Object.assign([frame], { queue }) as never);
+    }
+    assert.deepEqual(right.sent, [list[0], list[2]]);
+    assert.deepEqual(second.sent, [list[1]]);
+  });
+
   it('counts a frame that is too long for a port, and goes on', () => {
     left.receive(softFrame(B, A, 2000), softFrame(B, A));
     assert.equal(right.sent.length, 1);

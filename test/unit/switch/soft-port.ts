@@ -34,6 +34,7 @@ export function softFrame(to: readonly number[], from: readonly number[], length
 export class SoftPort extends EventEmitter<PortEvents> implements FabricPort {
   readonly sent: unknown[] = [];
   readonly longestFrame = 1518;
+  readonly queues = [this];
   closed = false;
   paused = false;
   /** Frames that fit in its ring until somebody empties it. */
@@ -48,7 +49,7 @@ export class SoftPort extends EventEmitter<PortEvents> implements FabricPort {
   }
 
   receive(...frames: SoftFrame[]): void {
-    this.emit('receive', frames as never);
+    this.emit('receive', Object.assign(frames, { queue: 0 }) as never);
   }
 
   /** Makes room again, and says so. */

@@ -72,6 +72,9 @@ int VcpuRun::Start(std::shared_ptr<VcpuRun> me) {
 void VcpuRun::OnClosed(uv_handle_t* handle) {
   auto* run = static_cast<VcpuRun*>(handle->data);
   const std::shared_ptr<VcpuRun> last = std::move(run->self);
+  // The hook keeps the environment, which these need to go.
+  run->callback.Reset();
+  run->context.reset();
   if (run->hook != nullptr) napi_remove_async_cleanup_hook(run->hook);
   run->hook = nullptr;
 }

@@ -1,5 +1,9 @@
+import fs from 'node:fs';
+
+import { withoutXsave } from './x86-cpu.js';
 import { VhostError } from '../errors.js';
 import { Kvm } from '../sys/kvm.js';
+import type { CpuidLeaf } from '../sys/kvm.js';
 import {
   KVM_API_VERSION,
   KVM_CAP_EXT_CPUID,
@@ -44,6 +48,20 @@ export function openKvm(path?: string): Kvm {
   } catch (error) {
     kvm.close();
     throw error;
+  }
+}
+
+/** What a guest's `cpuid` is to answer: all that KVM supports and that works here. */
+export function guestCpuid(kvm: Kvm): readonly CpuidLeaf[] {
+  const leaves = kvm.supportedCpuid();
+  return hostIsEmulated() ? withoutXsave(leaves) : leaves;
+}
+
+function hostIsEmulated(): boolean {
+  try {
+    return /^model name\s*: QEMU TCG CPU/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'));
+  } catch {
+    return false;
   }
 }
 

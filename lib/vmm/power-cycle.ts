@@ -1,4 +1,5 @@
 import type { GuestRam } from './guest-ram.js';
+import { guestCpuid } from './kvm-support.js';
 import { loadLinux } from './linux-boot.js';
 import type { LinuxBoot } from './linux-boot.js';
 import type { BusDevice } from './platform.js';
@@ -109,7 +110,7 @@ export class PowerCycle {
 
   #makeVcpus(undo: UndoList): Vcpu[] {
     const { kvm, cpus } = this.#parts;
-    const leaves = kvm.supportedCpuid();
+    const leaves = guestCpuid(kvm);
     return Array.from({ length: cpus }, (_, id) => {
       const vcpu = new Vcpu(kvm, this.vm, id);
       undo.push(() => {

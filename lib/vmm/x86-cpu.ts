@@ -137,6 +137,39 @@ function wired(lapic: Uint8Array): Uint8Array {
   return lapic;
 }
 
+/** Feature bits of XSAVE, and of all that needs it, by leaf and register. */
+const NEEDS_XSAVE: Readonly<Record<number, Partial<Record<'ebx' | 'ecx' | 'edx', number>>>> = {
+  1: { ecx: bits(12, 26, 27, 28, 29) }, // FMA, XSAVE, OSXSAVE, AVX, F16C
+  7: {
+    ebx: bits(5, 14, 16, 17, 21, 26, 27, 28, 30, 31), // AVX2, MPX, AVX-512
+    ecx: bits(1, 3, 4, 6, 9, 10, 11, 12, 14), // AVX-512, PKU, OSPKE, VAES, VPCLMULQDQ
+    edx: bits(2, 3, 8, 22, 23, 24, 25), // AVX-512, AMX
+  },
+  0x80000001: { ecx: bits(11, 16) }, // XOP, FMA4
+};
+
+function bits(...numbers: readonly number[]): number {
+  return numbers.reduce((mask, bit) => mask | (1 << bit), 0);
+}
+
+/**
+ * The leaves without XSAVE: where KVM itself runs under QEMU's emulation, a guest's `xsetbv` does not
+ * reach it, the sizes in leaf 0xd are wrong, and Linux 7 does not survive that.
+ */
+export function withoutXsave(leaves: readonly CpuidLeaf[]): CpuidLeaf[] {
+  const kept = leaves.filter(({ leaf, subleaf }) => leaf !== 0xd && !(leaf === 7 && subleaf > 0));
+  return kept.map((leaf) => {
+    const { ebx = 0, ecx = 0, edx = 0 } = NEEDS_XSAVE[leaf.leaf] ?? {};
+    const clear = (value: number, mask: number) => (value & ~mask) >>> 0;
+    return {
+      ...leaf,
+      ebx: clear(leaf.ebx, ebx),
+      ecx: clear(leaf.ecx, ecx),
+      edx: clear(leaf.edx, edx),
+    };
+  });
+}
+
 /** What KVM can not know: which processor asks, and that somebody wants its own leaves to be found. */
 function withApicId(leaf: CpuidLeaf, id: number): CpuidLeaf {
   switch (leaf.leaf) {

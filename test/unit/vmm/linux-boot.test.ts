@@ -5,7 +5,7 @@ import { GuestMemory } from '#lib/memory/guest-memory';
 import { bytesAt, ramRanges } from '#lib/vmm/guest-ram';
 import { readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
 import { LAYOUT, e820, loadLinux } from '#lib/vmm/linux-boot';
-import { writeCpuTables } from '#lib/vmm/x86-cpu';
+import { withoutXsave, writeCpuTables } from '#lib/vmm/x86-cpu';
 
 const MIB = 2 ** 20;
 
@@ -149,5 +149,20 @@ describe('writeCpuTables', () => {
       assert.equal(next(entry), address);
       assert.equal(entry & 0x83n, 0x83n, 'present, writable, large');
     }
+  });
+});
+
+describe('withoutXsave', () => {
+  it('hides XSAVE and what needs it, and nothing else', () => {
+    const full = { subleaf: 0, flags: 0, ...{ eax: 7, ebx: 0xffffffff, ecx: 0xffffffff } };
+    const leaves = [1, 7, 0xd, 0x40000000].map((leaf) => ({ ...full, leaf, edx: 0xffffffff }));
+    const [one, seven, other, ...more] = withoutXsave(leaves);
+    assert.deepEqual(more, []);
+    assert.equal((one?.ecx ?? 0) & (1 << 26), 0, 'XSAVE');
+    assert.equal((one?.ecx ?? 0) & (1 << 28), 0, 'AVX');
+    assert.notEqual((one?.ecx ?? 0) & (1 << 25), 0, 'AES stays');
+    assert.equal((seven?.ebx ?? 0) & (1 << 5), 0, 'AVX2');
+    assert.notEqual((seven?.ebx ?? 0) & (1 << 7), 0, 'SMEP stays');
+    assert.deepEqual(other, leaves[3]);
   });
 });

@@ -275,13 +275,20 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#finish({ reason: 'failed', status: 1, error });
       },
     });
+    try {
+      this.#interrupts.use(cycle.vm);
+      this.#doorbells.use(cycle.vm);
+      void cycle.start().then((end) => {
+        this.#cycleEnded(cycle, end);
+      });
+    } catch (error) {
+      this.#interrupts.use(undefined);
+      this.#doorbells.use(undefined);
+      cycle.close();
+      throw error;
+    }
     this.#cycle = cycle;
-    this.#interrupts.use(cycle.vm);
-    this.#doorbells.use(cycle.vm);
     this.#counters.cycles++;
-    void cycle.start().then((end) => {
-      this.#cycleEnded(cycle, end);
-    });
   }
 
   #reset(): void {
@@ -301,16 +308,17 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#intent = undefined;
     try {
       this.#powerOff(cycle);
-      if (intent === 'reboot') {
-        this.#powerOn();
-        publishMachine(() => ({ state: 'reboot' }));
-        this.emit('reboot');
-        return;
-      }
-      this.#takeDown(intent);
+      if (intent === 'reboot') this.#powerOn();
     } catch (error) {
       this.#takeDown({ reason: 'failed', status: 1, error: error as Error });
+      return;
     }
+    if (intent !== 'reboot') {
+      this.#takeDown(intent);
+      return;
+    }
+    publishMachine(() => ({ state: 'reboot' }));
+    this.emit('reboot');
   }
 
   #intentOf({ reason, detail }: VcpuEnd): Intent {

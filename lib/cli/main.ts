@@ -14,9 +14,9 @@ const USAGE = `usage: vhost-net COMMAND
                     with @NETNS. With --ovs the last tap becomes a port of that Open vSwitch bridge. Shows rates on a
                     terminal, and a summary at Ctrl-C. Exit status 0 when a signal ended it, 1 when a backend
                     could not be opened, or was lost and fewer than two were left
-  vm --kernel FILE [--initrd FILE] [--append TEXT] [--memory MiB] [--cpus N] [--tap NAME [--mac MAC]]... [--reboot] [--json]
-                    boots an unmodified Linux, with a network card on each tap; the console is this terminal,
-                    Ctrl-A x leaves. A reset by the guest ends it, or with --reboot boots it anew. With --json
+  vm --kernel FILE [--initrd FILE] [--append TEXT] [--memory MiB] [--cpus N] [--tap NAME [--mac MAC]]... [--ovs BRIDGE] [--reboot] [--json]
+                    boots an unmodified Linux, with a network card on each tap, which with --ovs are ports of that
+                    Open vSwitch bridge; the console is this terminal, Ctrl-A x leaves. A reset by the guest ends it, or with --reboot boots it anew. With --json
                     what was counted goes to stdout, the console to stderr. Exit status: the guest's`;
 
 function usage(complaint: string): number {

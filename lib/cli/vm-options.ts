@@ -16,6 +16,7 @@ const OPTIONS = {
   cpus: { type: 'string' },
   tap: { type: 'string', multiple: true },
   mac: { type: 'string', multiple: true },
+  ovs: { type: 'string' },
   reboot: { type: 'boolean' },
   json: { type: 'boolean' },
 } as const;
@@ -28,9 +29,11 @@ export function vmOptions(args: readonly string[]): VmOptions | string {
     if (kernel === undefined) return '--kernel FILE is needed';
     const { tap: taps = [], mac: macs = [] } = values;
     if (macs.length > taps.length) return 'there are more --mac than --tap';
+    if (values.ovs !== undefined && taps.length === 0) return '--ovs needs a --tap';
+    const ovs = values.ovs === undefined ? {} : { ovs: { bridge: values.ovs } };
     const net = taps.map((tap, i) => {
       const mac = macs[i];
-      return { backend: { tap }, ...(mac !== undefined && { mac }) };
+      return { backend: { tap, ...ovs }, ...(mac !== undefined && { mac }) };
     });
     const machine = {
       ...({ kernel, net, onReset: reboot ? 'reboot' : 'end' } as const),

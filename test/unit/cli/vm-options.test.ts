@@ -18,6 +18,12 @@ describe('vhost-net vm', () => {
     });
   });
 
+  it('makes each tap a port of a bridge', () => {
+    const options = vmOptions(['--kernel', 'k', '--tap', 'a', '--ovs', 'br0']);
+    assert.ok(typeof options !== 'string');
+    assert.deepEqual(options.machine.net, [{ backend: { tap: 'a', ovs: { bridge: 'br0' } } }]);
+  });
+
   it('leaves to the machine what is not said', () => {
     assert.deepEqual(vmOptions(['--kernel', 'k']), {
       json: false,
@@ -29,6 +35,7 @@ describe('vhost-net vm', () => {
     [[], /--kernel FILE is needed/],
     [['--kernel', 'k', '--memory', '1.5'], /--memory takes a whole number, not '1.5'/],
     [['--kernel', 'k', '--cpus', '0'], /--cpus takes a whole number/],
+    [['--kernel', 'k', '--ovs', 'br0'], /--ovs needs a --tap/],
     [['--kernel', 'k', '--mac', '02:00:00:00:00:02'], /more --mac than --tap/],
     [['--kernel', 'k', '--disk', 'd'], /Unknown option '--disk'/],
     [['--kernel', 'k', 'further'], /Unexpected argument 'further'/],

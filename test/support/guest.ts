@@ -71,7 +71,7 @@ export class Guest {
    * @returns What it wrote.
    * @throws {Error} It failed, or did not end in time.
    */
-  async sh(command: string, seconds = 30): Promise<string> {
+  async sh(command: string, seconds = 60): Promise<string> {
     const id = String(this.#serial++);
     this.machine.type(`${command}\necho "@@"${id}:$?@@\n`);
     const [output, status] = await this.#until(new RegExp(`@@${id}:(\\d+)@@\\r?\\n`), seconds);

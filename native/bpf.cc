@@ -21,8 +21,7 @@ Napi::Value LoadSocketFilter(const Napi::CallbackInfo& info) {
   }
   if (!arguments.ok()) return info.Env().Undefined();
   const char license[] = "GPL";
-  bpf_attr attributes;
-  std::memset(&attributes, 0, sizeof attributes);
+  bpf_attr attributes = {};
   attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
   attributes.insn_cnt = static_cast<uint32_t>(bytes.ByteLength() / sizeof(bpf_insn));
   attributes.insns = reinterpret_cast<uintptr_t>(bytes.Data());

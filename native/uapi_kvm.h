@@ -10,6 +10,7 @@
 // changes the numbers of the ioctls that take such a structure.
 #include <linux/stddef.h>
 #undef __DECLARE_FLEX_ARRAY
+// NOLINTNEXTLINE(bugprone-reserved-identifier): it is the kernel's name
 #define __DECLARE_FLEX_ARRAY(type, name) type name[0]
 #include <linux/kvm.h>
 

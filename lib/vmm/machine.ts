@@ -14,6 +14,7 @@ import type { CheckedMachineOptions, MachineOptions } from './options.js';
 import { CMOS_PORTS, Cmos, EXIT_PORT, ExitPort, KEYBOARD_PORT, ResetPort } from './pc-devices.js';
 import { PCI_PORTS, PciBus } from './pci-bus.js';
 import { PortBus } from './port-bus.js';
+import { PluggedNets } from './plugged-nets.js';
 import { PowerCycle } from './power-cycle.js';
 import { SERIAL_PORTS } from './serial.js';
 import { readKernel } from './vmlinux.js';
@@ -83,6 +84,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #console: Console;
   readonly #counters = new Counters();
   readonly #down: UndoList;
+  readonly #plugged: PluggedNets;
   readonly #ended: Promise<MachineEnd>;
   #settle: (end: MachineEnd) => void = () => undefined;
   #cycle: PowerCycle | undefined;
@@ -105,12 +107,26 @@ export class Machine extends EventEmitter<MachineEvents> {
     const kernel = await readKernel(checked.kernel);
     const initrd = checked.initrd === undefined ? undefined : await fs.readFile(checked.initrd);
     checked.signal?.throwIfAborted();
-    return allOrNothing((undo) => new Machine(undo, checked, { kernel, initrd, commandLine }));
+    const boot = { kernel, initrd, commandLine };
+    const plugged = await PluggedNets.open(checked.net);
+    try {
+      checked.signal?.throwIfAborted();
+      return allOrNothing((undo) => new Machine(undo, checked, boot, plugged));
+    } catch (error) {
+      await plugged.takeBack();
+      throw error;
+    }
   }
 
-  private constructor(undo: UndoList, options: CheckedMachineOptions, boot: LinuxBoot) {
+  private constructor(
+    undo: UndoList,
+    options: CheckedMachineOptions,
+    boot: LinuxBoot,
+    plugged: PluggedNets,
+  ) {
     super();
     this.#down = undo;
+    this.#plugged = plugged;
     this.#options = options;
     this.#boot = boot;
     this.#ended = new Promise((resolve) => (this.#settle = resolve));
@@ -211,7 +227,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #openCards(undo: UndoList): void {
-    for (const net of this.#options.net) {
+    for (const net of this.#plugged.nets) {
       const card: NetworkCard = NetworkCard.open(net, {
         memory: this.#ram.memory,
         interrupts: this.#interrupts,
@@ -310,7 +326,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#powerOff(cycle);
       if (intent === 'reboot') this.#powerOn();
     } catch (error) {
-      this.#takeDown({ reason: 'failed', status: 1, error: error as Error });
+      this.#takeDown(failed(error));
       return;
     }
     if (intent !== 'reboot') {
@@ -348,11 +364,31 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#counters.keep(this.#cards.map((card) => card.statistics()));
       this.#down.unwind();
     } catch (error) {
-      end = { reason: 'failed', status: 1, error: error as Error };
+      end = failed(error);
     }
+    this.#end = end;
+    if (this.#plugged.none) this.#tellEnd(end);
+    else void this.#unplug(end);
+  }
+
+  /** The taps are closed: their ports are to leave the bridges before anybody is told. */
+  async #unplug(end: MachineEnd): Promise<void> {
+    try {
+      await this.#plugged.unplug();
+      this.#tellEnd(end);
+    } catch (error) {
+      this.#tellEnd(failed(error));
+    }
+  }
+
+  #tellEnd(end: MachineEnd): void {
     this.#end = end;
     publishMachine(() => ({ state: 'ended', end }));
     this.#settle(end);
     this.emit('end', end);
   }
+}
+
+function failed(error: unknown): MachineEnd {
+  return { reason: 'failed', status: 1, error: error as Error };
 }

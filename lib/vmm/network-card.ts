@@ -50,9 +50,10 @@ export class NetworkCard {
     undo.push(() => {
       this.#backend.close();
     });
-    const { mac, queuePairs, mtu } = net;
+    const { mac, queuePairs, mtu, completeOnly = false } = net;
     this.device = new VirtioNetDevice({
       ...{ backend: this.#backend, memory: place.memory, mac, queuePairs, onFault: place.onFault },
+      completeOnly,
       ...(mtu !== undefined && { mtu }),
     });
     undo.push(() => {

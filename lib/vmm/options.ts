@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { ramRanges } from './guest-ram.js';
 import type { Backend } from '../backend/backend.js';
 import type { BackendOptions } from '../backend/open.js';
+import type { OvsTapOptions } from '../backend/ovs-options.js';
 import { misuse } from '../errors.js';
 import { parseMac } from '../sys/link.js';
 
 /** One network device of a machine. */
 export interface MachineNet {
   /** What stands behind vhost: how to make it, or one that is open. The machine closes it either way. */
-  backend: BackendOptions | Backend;
+  backend: BackendOptions | OvsTapOptions | Backend;
   /** The guest's Ethernet address. Default: a random one. */
   mac?: string;
   /** The most that the guest may use; each needs a queue of the backend. Default: 1. */
@@ -53,7 +54,9 @@ export const DEFAULT_COMMAND_LINE = 'console=ttyS0 quiet reboot=k panic=-1';
 
 /** A network device with every default filled in. */
 export interface CheckedNet {
-  readonly backend: BackendOptions | Backend;
+  readonly backend: MachineNet['backend'];
+  /** Whether what stands behind takes complete frames alone. */
+  readonly completeOnly?: boolean;
   /** 6 bytes. */
   readonly mac: Uint8Array;
   readonly queuePairs: number;

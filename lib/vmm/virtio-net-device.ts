@@ -31,6 +31,8 @@ export interface VirtioNetOptions {
   readonly mac: Uint8Array;
   /** The most that a guest may use; each needs a queue of the backend. Default: 1. */
   readonly queuePairs?: number;
+  /** Whether what stands behind takes complete frames alone. Default: false. */
+  readonly completeOnly?: boolean;
   /** What the guest is told. Default: the interface's. */
   readonly mtu?: number;
   /** The most descriptors of a ring: a power of 2. Default: 1024. */
@@ -129,7 +131,8 @@ export class VirtioNetDevice implements VirtioDevice {
         this.#fault(fault);
       },
     });
-    this.features = offeredToGuest(this.#pairs.vhostFeatures, backend.features, queuePairs);
+    const offloads = options.completeOnly === true ? 0n : backend.features;
+    this.features = offeredToGuest(this.#pairs.vhostFeatures, offloads, queuePairs);
     const rings = new Array<number>(2 * queuePairs).fill(queueSize);
     this.queueSizes = [...rings, CONTROL_QUEUE_SIZE];
   }

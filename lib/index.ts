@@ -55,6 +55,7 @@ export type { MacTableOptions } from './switch/mac-table.js';
 export { Machine } from './vmm/machine.js';
 export type { MachineEnd, MachineEndReason, MachineEvents } from './vmm/machine.js';
 export type { MachineConsole, MachineNet, MachineOptions } from './vmm/options.js';
+export type { GuestFault } from './vmm/guest-repair.js';
 export type { MachineStatistics } from './vmm/machine-statistics.js';
 export type { MachineMessage } from './vmm/machine-observation.js';
 export type { NetworkCardStatistics } from './vmm/network-card.js';

@@ -19,8 +19,8 @@ import { PowerCycle } from './power-cycle.js';
 import { SERIAL_PORTS } from './serial.js';
 import { readKernel } from './vmlinux.js';
 import type { BusDevice } from './platform.js';
+import type { GuestFault } from './guest-repair.js';
 import type { LinuxBoot } from './linux-boot.js';
-import type { Fault } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { Kvm } from '../sys/kvm.js';
 import type { VcpuEnd } from '../sys/vcpu.js';
@@ -51,7 +51,7 @@ export interface MachineEvents {
   /** The guest wrote to its console. */
   output: [bytes: Buffer];
   /** A network card was given up by its worker, or lost its backend; the guest was told to reset it. */
-  fault: [fault: Fault, card: string];
+  fault: [fault: GuestFault, card: string];
   /** The guest begins anew, by its own wish or {@link Machine.reboot}. */
   reboot: [];
   /** Everything is taken down. */

@@ -1,3 +1,4 @@
+import type { GuestFault } from './guest-repair.js';
 import type { CheckedNet } from './options.js';
 import type { Doorbells, Interrupts } from './platform.js';
 import { VirtioNetDevice } from './virtio-net-device.js';
@@ -6,7 +7,6 @@ import { VirtioPciFunction } from './virtio-pci.js';
 import type { VirtioPciStatistics } from './virtio-pci.js';
 import type { Backend, BackendLink } from '../backend/backend.js';
 import { openBackend } from '../backend/open.js';
-import type { Fault } from '../dataplane/repair.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { allOrNothing } from '../undo.js';
@@ -17,7 +17,7 @@ export interface NetworkCardPlace {
   readonly memory: GuestMemory;
   readonly interrupts: Interrupts;
   readonly doorbells: Doorbells;
-  readonly onFault: (fault: Fault) => void;
+  readonly onFault: (fault: GuestFault) => void;
   readonly onFailure: (error: unknown) => void;
 }
 

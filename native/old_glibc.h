@@ -14,6 +14,11 @@ extern "C" {
 // glibc 2.34 moved libpthread into libc.
 __asm__(".symver pthread_create, pthread_create@GLIBC_2.2.5");
 __asm__(".symver pthread_join, pthread_join@GLIBC_2.2.5");
+__asm__(".symver pthread_kill, pthread_kill@GLIBC_2.2.5");
+__asm__(".symver pthread_attr_setstacksize, pthread_attr_setstacksize@GLIBC_2.2.5");
+
+// glibc 2.32 moved this one before the others.
+__asm__(".symver pthread_sigmask, pthread_sigmask@GLIBC_2.2.5");
 
 // glibc 2.32 tells shared_ptr whether it may count without atomic operations. Node always has
 // threads.

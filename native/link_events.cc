@@ -71,9 +71,16 @@ void Append(Napi::Array events, const nlmsghdr& message) {
   events.Set(events.Length(), link);
 }
 
+/// An environment that ends has its loop turn once more, and makes no buffers any more.
+bool CanMakeBuffers(napi_env env) {
+  napi_value probe = nullptr;
+  return napi_create_arraybuffer(env, 0, nullptr, &probe) == napi_ok;
+}
+
 }  // namespace
 
 Napi::Value ReadLinkEvents(Napi::Env env, int socket) {
+  if (!CanMakeBuffers(env)) return Napi::Value();
   const Napi::Array events = Napi::Array::New(env);
   bool lost = false;
   alignas(nlmsghdr) unsigned char bytes[32768];

@@ -209,13 +209,16 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     });
     network.ip('link', 'set', 'dev', 'poller', 'master', 'br0');
     const polled = counting(poller);
-    a.send(patterns.make(0));
-    await polled(1);
+    // The first may be found before the call for it is counted; from the second on none is asked for.
+    for (const count of [1, 2]) {
+      a.send(patterns.make(0));
+      await polled(count);
+    }
     const { calls } = poller.statistics().receive;
     const calledFor = counting(b);
-    await calledFor(1);
+    await calledFor(2);
     const called = b.statistics().receive.calls;
-    for (let i = 0; i < 19; i++) {
+    for (let i = 0; i < 18; i++) {
       a.send(patterns.make(i));
       await a.drained();
     }

@@ -106,7 +106,10 @@ int Mapping::FromFd(int fd, size_t length, std::shared_ptr<Mapping>* out) {
 }
 
 int Mapping::Map(UniqueFd fd, const MappingOptions& options, std::shared_ptr<Mapping>* out) {
-  const int flags = fd.valid() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+  // Memory for huge pages is a guest's, which may never touch most of it: it is not to be refused
+  // for being more than there is now.
+  const int lazily = options.huge_pages ? MAP_NORESERVE : 0;
+  const int flags = fd.valid() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | lazily;
   void* hint = options.huge_pages ? AlignedHint(options.length) : nullptr;
   void* base = ::mmap(hint, options.length, PROT_READ | PROT_WRITE, flags, fd.get(), 0);
   if (base == MAP_FAILED) return errno;

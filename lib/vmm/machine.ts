@@ -360,9 +360,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   #takeDown(intent: MachineEnd): void {
     let end = intent;
     try {
-      this.#console.flush();
-      this.#counters.keep(this.#cards.map((card) => card.statistics()));
-      this.#down.unwind();
+      this.#unwind();
     } catch (error) {
       end = failed(error);
     }
@@ -371,14 +369,20 @@ export class Machine extends EventEmitter<MachineEvents> {
     else void this.#unplug(end);
   }
 
+  /** Whatever fails of the last look, nothing stays open. */
+  #unwind(): void {
+    try {
+      this.#console.flush();
+      this.#counters.keep(this.#cards.map((card) => card.statistics()));
+    } finally {
+      this.#down.unwind();
+    }
+  }
+
   /** The taps are closed: their ports are to leave the bridges before anybody is told. */
   async #unplug(end: MachineEnd): Promise<void> {
-    try {
-      await this.#plugged.unplug();
-      this.#tellEnd(end);
-    } catch (error) {
-      this.#tellEnd(failed(error));
-    }
+    // What a listener throws is no failure of this.
+    this.#tellEnd(await this.#plugged.unplug().then(() => end, failed));
   }
 
   #tellEnd(end: MachineEnd): void {

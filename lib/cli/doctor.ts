@@ -12,7 +12,7 @@ export async function doctor(json: boolean): Promise<number> {
 
 async function examine(): Promise<Report> {
   try {
-    const { capabilities } = await import('../index.js');
+    const { capabilities } = await import('../capabilities/capabilities.js');
     return capabilities();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -25,6 +25,9 @@ type Callable = (...args: unknown[]) => unknown;
 
 const FRAME = new Uint8Array(60);
 
+/** How many Workers come and go in one process. */
+const ROUNDS = Number(process.env['VHOST_LIFETIME_ROUNDS'] ?? 10);
+
 /** The host asks who has 10.9.0.2, again and again: frames for the port to receive. */
 function hostSends(): void {
   const args = ['netns', 'exec', netns, 'ping', '-c', '20', '-i', '0.01', '-w', '2', '10.9.0.2'];
@@ -62,7 +65,7 @@ async function overAndOver(task: string, end: (worker: Worker) => unknown): Prom
   };
   await round(); // the first Worker of a process opens what later ones share
   const before = processState();
-  for (let count = 0; count < 10; count++) await round();
+  for (let count = 0; count < ROUNDS; count++) await round();
   await collectGarbage();
   assert.deepEqual(processState(), before);
 }

@@ -57,6 +57,11 @@ uint32_t Chunk(uint32_t length) { return length >= 4 ? 4 : length >= 2 ? 2 : 1; 
 /// For how long either side looks before it sleeps.
 constexpr auto kMoment = std::chrono::microseconds(50);
 
+/// An interrupt message of delivery mode 3, "remote read": it interrupts nobody, but KVM then looks
+/// what waits for the virtual CPU (`__apic_accept_irq()` of `arch/x86/kvm/lapic.c`).
+constexpr uint32_t kMessageAddress = 0xfee00000;
+constexpr uint32_t kRemoteRead = 3 << 8;
+
 /// Whether `happens` does within a time.
 template <typename Condition>
 bool Within(std::chrono::microseconds time, Condition happens) {
@@ -215,7 +220,10 @@ bool VcpuThread::RunOnce() {
     end_.stopped = true;
     return false;
   }
-  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) return Handle();
+  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) {
+    LookForInterrupts();
+    return Handle();
+  }
   // EAGAIN: a CPU that another one has to start first was woken.
   if (errno == EINTR || errno == EAGAIN) {
     exits_[KVM_EXIT_INTR].fetch_add(1, std::memory_order_relaxed);
@@ -223,6 +231,17 @@ bool VcpuThread::RunOnce() {
   }
   end_.error = errno;
   return false;
+}
+
+/// KVM passes on what the PICs raise while the local APIC takes it, and does not look again when
+/// the APIC takes it later (`pic_unlock()` of `arch/x86/kvm/i8259.c`). So the tick that comes while
+/// a kernel sets up its APIC stays where it is, and no further one comes before it is acknowledged:
+/// a guest on a slow or busy host would stand still for ever.
+void VcpuThread::LookForInterrupts() {
+  kvm_msi message = {};
+  message.address_lo = kMessageAddress;
+  message.data = kRemoteRead;
+  ::ioctl(vm_->fd.get(), KVM_SIGNAL_MSI, &message);
 }
 
 bool VcpuThread::Handle() {

@@ -127,6 +127,7 @@ class VcpuThread {
   void Run();
   /// False: the thread is to end, and `end_` says why.
   bool RunOnce();
+  void LookForInterrupts();
   bool Handle();
   bool HandlePort();
   bool AskPort(const Access& access, uint32_t* answer);

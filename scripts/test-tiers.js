@@ -26,8 +26,12 @@ const TIERS = {
   vm: {
     where: 'device',
     require: 'vhost,tun,root',
-    requireInLab: 'vhost,tun,kvm,root',
-    onRequest: true,
+    requireInLab: 'vhost,tun,kvm,root,ovs',
+    // The first virtual machine of KVM, and the end of the last, patch the scheduler's code. QEMU before 8.1
+    // may translate code on one emulated CPU that another is just patching, and keep the breakpoint of the
+    // patch for ever: the lab's kernel then panics (an int3 in __schedule), once in some 25 guests.
+    cpus: 1,
+    onRequest: true, // minutes: KVM is nested in an emulation there
   },
 };
 
@@ -114,8 +118,10 @@ function mocha(files) {
   ];
 }
 
-function inLab(kernel, folder, command) {
+function inLab({ name, kernel }, folder, command) {
   const options = ['--kernel', kernel, '--timeout', String(LAB_SECONDS), '--out', folder];
+  const { cpus } = TIERS[name];
+  if (cpus !== undefined) options.push('--cpus', String(cpus));
   return [path.join(root, 'scripts/lab'), ...options, '--', ...command];
 }
 
@@ -132,14 +138,15 @@ async function runTogether(runs, folder) {
   return total;
 }
 
-async function runTier({ name, kernel, title, files }, folder, silent) {
+async function runTier(one, folder, silent) {
+  const { name, kernel, title, files } = one;
   const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
   if (kernel !== undefined) env.VHOST_TEST_TRACE = path.join(folder, `${title}.trace`);
   const { require: here, requireInLab = here } = TIERS[name];
   const needs = kernel === undefined ? here : requireInLab;
   if (needs !== undefined) env.VHOST_TEST_REQUIRE ??= needs;
-  const command = kernel === undefined ? mocha(files) : inLab(kernel, folder, mocha(files));
+  const command = kernel === undefined ? mocha(files) : inLab(one, folder, mocha(files));
   const { status, output } = files.length === 0 ? { status: 0 } : await run(command, env, silent);
   return { counts: readCounts(title, counts, status), output };
 }

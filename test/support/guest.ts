@@ -9,6 +9,9 @@ import type { MachineOptions } from '#lib/vmm/options';
 /** Kernels that guests of tests run. */
 export type GuestKernel = '6.1-cloud' | '6.1' | '6.12' | '7';
 
+/** Milliseconds for a boot and what comes after it, with a hypervisor below that is emulated. */
+export const BOOT = 100_000;
+
 const HELD = 8;
 
 function cacheFolder(): string {

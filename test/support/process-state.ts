@@ -10,21 +10,30 @@ export interface ProcessState {
   readonly workers: readonly string[];
 }
 
+/** Threads below a folder whose names fit. */
+function threads(folder: string, fits: RegExp): string[] {
+  return fs
+    .readdirSync(folder)
+    .filter((entry) => /^\d+$/.test(entry))
+    .flatMap((tid) => {
+      try {
+        const comm = fs.readFileSync(`${folder}/${tid}/comm`, 'utf8').trim();
+        return fits.test(comm) ? [`${comm}:${tid}`] : [];
+      } catch {
+        return []; // It ended while we looked.
+      }
+    });
+}
+
 function workers(): string[] {
-  const names = (folder: string, fits: RegExp) =>
-    fs
-      .readdirSync(folder)
-      .filter((entry) => /^\d+$/.test(entry))
-      .flatMap((tid) => {
-        try {
-          const comm = fs.readFileSync(`${folder}/${tid}/comm`, 'utf8').trim();
-          return fits.test(comm) ? [`${comm}:${tid}`] : [];
-        } catch {
-          return []; // It ended while we looked.
-        }
-      });
   const own = new RegExp(`^vhost-${String(process.pid)}$`);
-  return [...names('/proc/self/task', /^vhost-/), ...names('/proc', own)].sort();
+  return [...threads('/proc/self/task', /^vhost-/), ...threads('/proc', own)].sort();
+}
+
+/** Threads of machines: those that run vCPUs, and the kernel's for the virtual machines of this process. */
+export function machineThreads(): string[] {
+  const own = new RegExp(`^kvm-.*\\b${String(process.pid)}$`);
+  return [...threads('/proc/self/task', /^(vcpu-|kvm-)/), ...threads('/proc', own)].sort();
 }
 
 /** Counts now, after a garbage collection. */

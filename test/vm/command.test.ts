@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 
-import { guestFiles } from '../support/guest.js';
+import { BOOT, guestFiles } from '../support/guest.js';
 import { describeWith } from '../support/requirements.js';
 import type { MachineStatistics } from '#lib/vmm/machine-statistics';
 
@@ -11,8 +11,6 @@ const COMMAND = path.join(
   path.dirname(require.resolve('vhost-net/package.json')),
   'dist/cli/main.js',
 );
-/** Milliseconds for a boot, with a hypervisor below that is emulated. */
-const BOOT = 100_000;
 
 interface Ended {
   readonly status: number | null;

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+
+import { Guest } from './guest.js';
+import type { TestNetwork } from './network.js';
+import type { MachineStatistics } from '#lib/vmm/machine-statistics';
+
+const MAC = '02:00:00:00:00:02';
+const HOST = '10.77.0.1';
+const GUEST = '10.77.0.2';
+const TAP = 'vm0';
+const MTU = 1400;
+
+/** The guest's packet generator; the kernel's documentation names its files. */
+const GENERATOR = '/proc/net/pktgen';
+/** Frames to an address that nobody has: the host drops them as soon as it has looked at them. */
+const GENERATED = ['count 0', 'pkt_size 60', 'dst 198.18.0.2', 'dst_mac 02:00:00:00:00:99'];
+
+/** A guest with a network card, and the namespace with the other end of it. */
+export class NetworkedGuest {
+  readonly mac = MAC;
+  readonly host = HOST;
+  readonly address = GUEST;
+  readonly tap = TAP;
+  readonly mtu = MTU;
+  readonly network: TestNetwork;
+  readonly guest: Guest;
+
+  private constructor(network: TestNetwork, guest: Guest) {
+    this.network = network;
+    this.guest = guest;
+  }
+
+  /** Boots Debian's cloud kernel, and gives the guest its address. */
+  static async boot(network: TestNetwork): Promise<NetworkedGuest> {
+    const backend = { tap: TAP, netns: network.name, addresses: [`${HOST}/24`], mtu: MTU };
+    const guest = await Guest.boot('6.1-cloud', { net: [{ backend, mac: MAC }] });
+    const networked = new NetworkedGuest(network, guest);
+    await networked.up();
+    return networked;
+  }
+
+  /** Gives the guest its address, again after its driver was taken off. */
+  async up(): Promise<void> {
+    await this.guest.sh(`ip addr add ${GUEST}/24 dev eth0; ip link set eth0 up`);
+  }
+
+  /** So many pings from the host, each of which must be answered. */
+  async ping(count: number, ...options: string[]): Promise<void> {
+    const all = ['-q', '-c', String(count), '-W', '5', ...options, GUEST];
+    const said = await this.network.run('ping', ...all);
+    assert.match(said, new RegExp(`^${String(count)} packets.* ${String(count)} received`, 'm'));
+  }
+
+  /** The guest sends as many frames as it can, and says nothing of it, until it is told to stop. */
+  async generate(): Promise<void> {
+    const set = GENERATED.map((line) => `echo ${line} > ${GENERATOR}/eth0`);
+    const add = `echo add_device eth0 > ${GENERATOR}/kpktgend_0`;
+    await this.guest.sh([add, ...set].join('; '));
+    await this.guest.sh(`(echo start > ${GENERATOR}/pgctrl) &`);
+  }
+
+  async stopGenerating(): Promise<void> {
+    const remove = `echo rem_device_all > ${GENERATOR}/kpktgend_0`;
+    await this.guest.sh(`echo stop > ${GENERATOR}/pgctrl; wait; ${remove}`);
+  }
+
+  /** What was counted once the guest has done with its console: pings pass, and nothing is asked. */
+  async atRest(): Promise<MachineStatistics> {
+    for (;;) {
+      const before = this.guest.machine.statistics();
+      await this.ping(20, '-i', '0.01');
+      if (this.guest.machine.statistics().calls === before.calls) return before;
+    }
+  }
+
+  /** Frames of the guest's that the host's interface has counted. */
+  frames(statistics = this.guest.machine.statistics()): number {
+    const [card] = statistics.net;
+    return card?.link?.counters.receivePackets ?? 0;
+  }
+}

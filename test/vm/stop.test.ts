@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import path from 'node:path';
+import { setTimeout as elapse } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+
+import { BOOT, Guest, guestFiles } from '../support/guest.js';
+import { kernelMappings, machineThreads, processState } from '../support/process-state.js';
+import { describeWith } from '../support/requirements.js';
+import { Machine } from '#lib/vmm/machine';
+
+/** Guests that are ended, each a little later in its boot. */
+const STOPS = Number(process.env['VHOST_VM_STOPS'] ?? 10);
+
+describeWith(['kvm', 'root'], 'Machine#stop()', () => {
+  it(`ends a guest at any moment of its boot, ${String(STOPS)} times, and leaves nothing`, async () => {
+    await (await Machine.boot(guestFiles('6.1-cloud'))).stop();
+    const before = processState();
+    const mappings = kernelMappings();
+    for (let i = 0; i < STOPS; i++) {
+      const machine = await Machine.boot(guestFiles('6.1-cloud'));
+      await elapse(40 * i);
+      assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+      assert.deepEqual(machineThreads(), []);
+    }
+    assert.deepEqual(processState(), before);
+    assert.ok(kernelMappings() <= mappings + 20, 'mappings of the process');
+  }).timeout(BOOT + STOPS * 5000);
+
+  it('may be called by whoever hears of the guest, twice, and after the end', async () => {
+    const machine = await Machine.boot({
+      ...guestFiles('6.1-cloud'),
+      commandLine: 'console=ttyS0',
+    });
+    const ended = once(machine, 'end');
+    machine.once('output', () => {
+      void machine.stop();
+    });
+    await ended;
+    assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+    assert.throws(() => machine.reboot(), { code: 'ERR_VHOST_CLOSED' });
+  }).timeout(BOOT);
+
+  it('is what an aborted signal calls', async () => {
+    const abort = new AbortController();
+    const machine = await Machine.boot({ ...guestFiles('6.1-cloud'), signal: abort.signal });
+    abort.abort();
+    assert.equal((await machine.wait()).reason, 'stopped');
+  }).timeout(BOOT);
+
+  it('is not needed when a Worker with a machine is terminated: nothing is left, and nothing aborts', async () => {
+    const before = processState();
+    for (let i = 0; i < 3; i++) {
+      const worker = new Worker(path.join(__dirname, 'machine.worker.js'), {
+        workerData: guestFiles('6.1-cloud'),
+      });
+      await once(worker, 'message');
+      await worker.terminate();
+      assert.deepEqual(machineThreads(), []);
+    }
+    assert.equal(processState().descriptors, before.descriptors);
+  }).timeout(BOOT);
+});
+
+describeWith(['kvm', 'root'], 'several machines in one process', () => {
+  it('run beside each other, and end one by one', async () => {
+    const guests = await Promise.all([Guest.boot('6.1-cloud'), Guest.boot('6.1-cloud')]);
+    try {
+      const answers = await Promise.all(
+        guests.map((guest, i) => guest.sh(`echo guest ${String(i)}`)),
+      );
+      assert.deepEqual(answers, ['guest 0', 'guest 1']);
+      await guests[0].stop();
+      assert.equal(await guests[1].sh('echo still here'), 'still here');
+    } finally {
+      for (const guest of guests) await guest.stop();
+    }
+  }).timeout(BOOT);
+});

@@ -11,8 +11,8 @@ export const FAR = 'bench1';
 export const NEAR_ADDRESS = '10.9.0.1';
 export const FAR_ADDRESS = '10.9.0.2';
 
-/** Whom the far address belongs to when a program answers for it. */
-const NOBODY = '02:00:00:00:00:02';
+/** Whom the far address belongs to when a program, or a guest, answers for it. */
+export const NOBODY = '02:00:00:00:00:02';
 
 function ip(...args: string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] });

@@ -1,10 +1,14 @@
 import { parseArgs } from 'node:util';
 
+import { isGuestKind } from './guest-sides.js';
 import { COUNTED_SIDES } from './instructions.js';
 import { SCENARIOS } from './scenarios.js';
 import { SIDES } from './sides.js';
 
 const SCENARIO_NAMES = SCENARIOS.map(({ name }) => name);
+/** On request: they take minutes, and in the lab they are measured on one CPU. */
+const GUEST_SCENARIOS = SCENARIOS.filter(({ kind }) => isGuestKind(kind)).map(({ name }) => name);
+const USUAL_SCENARIOS = SCENARIO_NAMES.filter((name) => !GUEST_SCENARIOS.includes(name));
 const SIDE_NAMES = SIDES.map(({ name }) => name);
 
 export const USAGE = `usage: npm run bench -- [scenario...] [options]
@@ -17,7 +21,8 @@ export const USAGE = `usage: npm run bench -- [scenario...] [options]
   --icount               count instructions instead, in the lab, and compare with what was kept
   --icount --update      and keep the new figures
 
-scenarios (default: all): ${SCENARIO_NAMES.join(' ')}
+scenarios (default: all): ${USUAL_SCENARIOS.join(' ')}
+scenarios of guests (on request): ${GUEST_SCENARIOS.join(' ')}
 sides (default: all): ${SIDE_NAMES.join(' ')}
 `;
 
@@ -25,6 +30,8 @@ sides (default: all): ${SIDE_NAMES.join(' ')}
 export interface Options {
   readonly help: boolean;
   readonly scenarios: readonly string[];
+  /** Whether they are of guests. */
+  readonly guests: boolean;
   /** Empty: all. */
   readonly sides: readonly string[];
   readonly json: boolean;
@@ -64,12 +71,16 @@ export function parseOptions(args: string[]): Options {
     },
   });
   const { help, json, html, side, kernel, icount, update } = values;
-  const every = icount ? ['tx-64'] : SCENARIO_NAMES;
+  const every = icount ? ['tx-64'] : USUAL_SCENARIOS;
   const scenarios = positionals.length > 0 ? positionals : every;
   const sides = icount && side.length === 0 ? COUNTED_SIDES : side;
   checkNames('scenario', scenarios, SCENARIO_NAMES);
   checkNames('side', sides, SIDE_NAMES);
+  const guests = scenarios.some((name) => GUEST_SCENARIOS.includes(name));
+  if (guests && (icount || scenarios.some((name) => USUAL_SCENARIOS.includes(name)))) {
+    throw new Error(`scenarios of guests are measured by themselves\n\n${USAGE}`);
+  }
   // Instructions are the same in every round, or something is wrong: the reference runs twice anyway.
   const rounds = wholeNumber('--rounds', values.rounds ?? (icount ? '1' : '5'));
-  return { help, scenarios, sides, json, html, rounds, kernel, icount, update };
+  return { help, scenarios, guests, sides, json, html, rounds, kernel, icount, update };
 }

@@ -37,7 +37,7 @@ function measured(scenario: ScenarioResult): Measured[] {
   );
 }
 
-/** One bar for each side, with a line from its slowest round to its fastest. */
+/** One bar for each side, with a line from the least of its rounds to the most. */
 function plot(scenario: ScenarioResult): string {
   const sides = measured(scenario);
   const most = Math.max(...sides.map(([, { max }]) => max));
@@ -82,6 +82,16 @@ function table(scenario: ScenarioResult): string {
   return `<table><tr>${head}</tr>${rows.join('\n')}</table>`;
 }
 
+/** Where it was counted how often a guest's CPU came to user space. */
+function exits({ sides }: ScenarioResult): string {
+  const each = Object.entries(sides).flatMap(([name, side]) =>
+    isMissing(side) || side.exitsToUser === undefined
+      ? []
+      : [`${escape(name)} ${whole(side.exitsToUser)}`],
+  );
+  return each.length === 0 ? '' : `<p>Of them to user space: ${each.join(', ')}</p>`;
+}
+
 function section(scenario: ScenarioResult): string {
   const missing = Object.entries(scenario.sides).flatMap(([name, side]) =>
     isMissing(side) ? [`<p>${escape(name)}: not run: ${escape(side.skipped)}</p>`] : [],
@@ -90,10 +100,11 @@ function section(scenario: ScenarioResult): string {
   <h2>${escape(scenario.name)}</h2>
   <figure>
   ${plot(scenario)}
-  <figcaption>${escape(scenario.unit)}: median, and from the slowest round to the fastest</figcaption>
+  <figcaption>${escape(scenario.unit)}: median, and from the least of the rounds to the most</figcaption>
   </figure>
   ${table(scenario)}
-  ${missing.join('\n')}`;
+  ${missing.join('\n')}
+  ${exits(scenario)}`;
 }
 
 /** The results as one page that needs nothing else. */

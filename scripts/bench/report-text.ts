@@ -42,7 +42,16 @@ function describeScenario(scenario: ScenarioResult): string {
     if (isMissing(side)) missing.push(`  ${name}: not run: ${side.skipped}`);
     else rows.push(row(name, side, scenario));
   }
-  return [`${scenario.name}, ${scenario.unit}`, table(rows), ...missing].join('\n');
+  const more = [...missing, ...exits(scenario)];
+  return [`${scenario.name}, ${scenario.unit}`, table(rows), ...more].join('\n');
+}
+
+/** Where it was counted how often a guest's CPU came to user space. */
+function exits({ sides }: ScenarioResult): string[] {
+  const each = Object.entries(sides).flatMap(([name, side]) =>
+    isMissing(side) || side.exitsToUser === undefined ? [] : [`${name} ${whole(side.exitsToUser)}`],
+  );
+  return each.length === 0 ? [] : [`  of them to user space: ${each.join(', ')}`];
 }
 
 /** The results as a person reads them. */

@@ -7,6 +7,8 @@ export interface SideResult {
   readonly max: number;
   readonly appNsPerFrame: number;
   readonly workerNsPerFrame: number;
+  /** How often a guest's CPU came to user space, for each thousand frames; where that was counted. */
+  readonly exitsToUser?: number;
 }
 
 /** Why a side has no figures. */
@@ -47,11 +49,13 @@ export function median(values: readonly number[]): number {
 /** Medians over the rounds. */
 export function summarize(runs: readonly Run[]): SideResult {
   const rates = runs.map(({ rate }) => rate);
+  const exits = runs.flatMap(({ exitsToUser }) => exitsToUser ?? []);
   return {
     min: Math.min(...rates),
     median: median(rates),
     max: Math.max(...rates),
     appNsPerFrame: median(runs.map(({ appNsPerFrame }) => appNsPerFrame)),
     workerNsPerFrame: median(runs.map(({ workerNsPerFrame }) => workerNsPerFrame)),
+    ...(exits.length > 0 && { exitsToUser: median(exits) }),
   };
 }

@@ -4,6 +4,9 @@ import { once } from 'node:events';
 import os from 'node:os';
 
 import { cpuTime, threadsOf } from './counters.js';
+import { isGuestKind } from './guest-sides.js';
+import type { GuestKind } from './guest-sides.js';
+import { guestTraffic } from './guest-traffic.js';
 import { FAR, NEAR, Network } from './network.js';
 import type { Scenario } from './scenarios.js';
 import type { Kind, Side } from './sides.js';
@@ -14,8 +17,9 @@ import type { Pace, Traffic } from './traffic.js';
 const DRIVER_CPU = os.availableParallelism() > 1 ? '1' : '0';
 const WORKER_CPU = '0';
 
-const READY = /^ready$/m;
-const READY_DEADLINE_MS = 60_000;
+const READY = /^ready\r?$/m;
+/** A guest boots meanwhile, perhaps in an emulation. */
+const READY_DEADLINE_MS = 120_000;
 
 /** What one run of a side came to. */
 export interface Run {
@@ -23,6 +27,7 @@ export interface Run {
   readonly rate: number;
   readonly appNsPerFrame: number;
   readonly workerNsPerFrame: number;
+  readonly exitsToUser?: number;
 }
 
 /** The line that tells most of why a program ended. */
@@ -80,26 +85,27 @@ async function observe(traffic: Traffic, cpu: () => { app: number; worker: numbe
   await traffic.begin();
   try {
     const before = cpu();
-    const { rate, frames } = await traffic.observe();
+    const { rate, frames, exitsToUser } = await traffic.observe();
     const after = cpu();
     if (frames === 0) throw new Error('it is at work, but nothing went through');
     return {
       rate,
       appNsPerFrame: (after.app - before.app) / frames,
       workerNsPerFrame: (after.worker - before.worker) / frames,
+      ...(exitsToUser !== undefined && { exitsToUser }),
     };
   } finally {
     await traffic.end();
   }
 }
 
-function tapsFor(kind: Kind): string[] {
+function tapsFor(kind: Kind | GuestKind): string[] {
   return kind === 'forward' || kind === 'tcp' ? [NEAR, FAR] : [NEAR];
 }
 
-function address(network: Network, kind: Kind, byProgram: boolean): void {
+function address(network: Network, kind: Kind | GuestKind, byProgram: boolean): void {
   if (kind === 'tcp' || (kind === 'echo' && !byProgram)) network.addressBoth();
-  else if (kind === 'echo') network.addressNear();
+  else if (kind === 'echo' || isGuestKind(kind)) network.addressNear();
 }
 
 interface Setting {
@@ -108,17 +114,32 @@ interface Setting {
   readonly pace: Pace;
 }
 
+function flow({ scenario, network, pace }: Setting): Traffic {
+  const { kind } = scenario;
+  if (kind === 'guest-boot') throw new Error('nothing flows to a guest that boots');
+  return isGuestKind(kind) ? guestTraffic(kind, pace) : trafficFor(kind, scenario, network, pace);
+}
+
+/** A boot is one run, and its CPU time that of all that went before. */
+function booted(ms: number, { app, worker }: { app: number; worker: number }): Run {
+  return { rate: ms, appNsPerFrame: app, workerNsPerFrame: worker };
+}
+
 async function throughProgram(
   side: Side,
   command: readonly string[],
   { scenario, network, pace }: Setting,
 ): Promise<Run> {
   network.addTaps(scenario.queues ?? 1, ...tapsFor(scenario.kind));
+  const start = performance.now();
   const program = new Program(command);
   try {
     await program.untilReady(side.ready ?? READY);
+    const readyAfter = performance.now() - start;
+    const cpu = program.placed();
+    if (scenario.kind === 'guest-boot') return booted(readyAfter, cpu());
     address(network, scenario.kind, true);
-    return await observe(trafficFor(scenario, network, pace), program.placed());
+    return await observe(flow({ scenario, network, pace }), cpu);
   } finally {
     await program.end();
   }
@@ -127,13 +148,16 @@ async function throughProgram(
 async function throughKernel({ scenario, network, pace }: Setting): Promise<Run> {
   network.addBridge();
   address(network, scenario.kind, false);
-  return await observe(trafficFor(scenario, network, pace), () => ({ app: 0, worker: 0 }));
+  const setting = { scenario, network, pace };
+  return await observe(flow(setting), () => ({ app: 0, worker: 0 }));
 }
 
 /** Runs a side once, on interfaces of its own. */
 export async function runSide(side: Side, scenario: Scenario, pace: Pace): Promise<Run> {
   const { kind, length, queues = 1 } = scenario;
-  const command = side.command({ kind, length, taps: tapsFor(kind), queues });
+  const command = isGuestKind(kind)
+    ? (side.guest?.(kind, NEAR) ?? { cannot: 'it has no guests' })
+    : side.command({ kind, length, taps: tapsFor(kind), queues });
   if (command && 'cannot' in command) throw new Error(command.cannot);
   const network = new Network();
   try {

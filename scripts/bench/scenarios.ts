@@ -1,11 +1,12 @@
+import type { GuestKind } from './guest-sides.js';
 import type { Kind } from './sides.js';
 
 /** One question that the benchmark answers. */
 export interface Scenario {
   readonly name: string;
-  /** Of the rate. */
+  /** Of the rate, of which more is better where it is one of something a second. */
   readonly unit: string;
-  readonly kind: Kind;
+  readonly kind: Kind | GuestKind;
   /** Bytes of each frame. */
   readonly length: number;
   /** Frames offered each second, where frames are offered; undefined: as many as can be. */
@@ -22,7 +23,10 @@ const COPYING = ['vhost-net', 'c-ring', 'dpdk', 'c-tap', 'node-tap'];
 const TRANSMITTING = [...COPYING, 'vhost-net-inplace', 'c-ring-inplace'];
 const PASSING_ON = [...COPYING, 'bridge'];
 
+const GUESTS = ['vhost-net', 'qemu-vhost-on', 'qemu-vhost-off'];
+
 const FRAMES = 'frames/s';
+const EXITS = 'exits from the guest in 1,000 round trips';
 
 /** A TCP frame with 65,535 bytes of IP, the longest there is. */
 const LONGEST_GSO = 65549;
@@ -46,4 +50,9 @@ export const SCENARIOS: readonly Scenario[] = [
     sides: ['vhost-net', 'dpdk'],
   },
   { name: 'pingpong', unit: 'round trips/s', kind: 'echo', length: 98, sides: PASSING_ON },
+  { name: 'vm-tcp-out', unit: 'Mbit/s', kind: 'guest-tcp-out', length: 1514, sides: GUESTS },
+  { name: 'vm-tcp-in', unit: 'Mbit/s', kind: 'guest-tcp-in', length: 1514, sides: GUESTS },
+  { name: 'vm-ping', unit: 'round trips/s', kind: 'guest-echo', length: 98, sides: GUESTS },
+  { name: 'vm-boot', unit: 'ms to user space', kind: 'guest-boot', length: 0, sides: GUESTS },
+  { name: 'vm-exits', unit: EXITS, kind: 'guest-exits', length: 98, sides: GUESTS },
 ];

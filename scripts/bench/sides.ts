@@ -1,6 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import { machine, qemu } from './guest-sides.js';
+import type { GuestKind } from './guest-sides.js';
+
 /** What is done with frames: sent (also as 64 KiB for the kernel to cut), received, passed on, answered. */
 export type Kind = 'tx' | 'gso' | 'rx' | 'forward' | 'tcp' | 'echo';
 
@@ -28,6 +31,8 @@ export interface Side {
    * there is none.
    */
   command(task: Task): readonly string[] | undefined | Cannot;
+  /** The same with a guest on a tap; undefined: it has no guests. */
+  guest?(kind: GuestKind, tap: string): readonly string[] | Cannot;
   /** Says in its output that it is at work. Default: a line `ready`. */
   readonly ready?: RegExp;
 }
@@ -103,9 +108,18 @@ function bridge({ kind }: Task): undefined | Cannot {
   return passesOn ? undefined : { cannot: 'a bridge neither makes nor takes frames' };
 }
 
+/** Whose frames the kernel's vhost moves, or QEMU itself. */
+function qemuSide(vhost: 'on' | 'off'): Side {
+  return {
+    name: `qemu-vhost-${vhost}`,
+    command: () => ({ cannot: 'QEMU moves frames of guests alone' }),
+    guest: (kind, tap) => qemu(kind, tap, vhost),
+  };
+}
+
 /** Every side, in the order in which they are printed. */
 export const SIDES: readonly Side[] = [
-  { name: 'vhost-net', command: (task) => port('copy', task) },
+  { name: 'vhost-net', command: (task) => port('copy', task), guest: machine },
   { name: 'vhost-net-inplace', command: (task) => port('inplace', task) },
   { name: 'c-ring', command: (task) => cRing('copy', task) },
   { name: 'c-ring-inplace', command: (task) => cRing('inplace', task) },
@@ -113,4 +127,6 @@ export const SIDES: readonly Side[] = [
   { name: 'c-tap', command: cTap },
   { name: 'node-tap', command: nodeTap },
   { name: 'bridge', command: bridge },
+  qemuSide('on'),
+  qemuSide('off'),
 ];

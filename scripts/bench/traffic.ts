@@ -7,6 +7,7 @@ import { FAR, FAR_ADDRESS, NEAR, output } from './network.js';
 import type { Network } from './network.js';
 import { generate } from './packet-generator.js';
 import type { Scenario } from './scenarios.js';
+import type { Kind } from './sides.js';
 
 /** How long it is waited until compilers and queues have settled, and how long it is looked. */
 export interface Pace {
@@ -22,6 +23,8 @@ export interface Flow {
   readonly rate: number;
   /** Frames that it took, for costs per frame. */
   readonly frames: number;
+  /** How often a guest's CPU came to user space, for each thousand frames; where there is a guest. */
+  readonly exitsToUser?: number;
 }
 
 /** Something that lets traffic flow, and looks at it for a while. */
@@ -62,7 +65,21 @@ class Counted implements Traffic {
 }
 
 /** Payload of a full TCP segment with timestamps: bytes are told in frames of this size. */
-const SEGMENT = 1448;
+export const TCP_SEGMENT = 1448;
+
+/** What came through one TCP connection to the far end's server; options are `iperf3`'s. */
+export async function connect(
+  ms: number,
+  ...options: string[]
+): Promise<{ bytes: number; seconds: number }> {
+  // It takes whole seconds; what it makes of others is no end.
+  const seconds = String(Math.ceil(ms / 1000));
+  const report = await output('iperf3', '-c', FAR_ADDRESS, '-J', '-t', seconds, ...options);
+  const { end } = JSON.parse(report) as {
+    end: { sum_received: { bytes: number; seconds: number } };
+  };
+  return end.sum_received;
+}
 
 /** One TCP connection from the near end to the far one. */
 class Tcp implements Traffic {
@@ -82,65 +99,51 @@ class Tcp implements Traffic {
       await closed;
     };
     await once(server.stdout, 'data'); // it says that it listens
-    await this.#connect(this.pace.warmUpMs);
+    await connect(this.pace.warmUpMs);
   }
 
   async observe(): Promise<Flow> {
-    const { bytes, seconds } = await this.#connect(this.pace.measureMs);
-    return { rate: (bytes * 8) / seconds / 1e6, frames: bytes / SEGMENT };
+    const { bytes, seconds } = await connect(this.pace.measureMs);
+    return { rate: (bytes * 8) / seconds / 1e6, frames: bytes / TCP_SEGMENT };
   }
 
   end(): Promise<void> {
     return this.#end();
-  }
-
-  async #connect(ms: number): Promise<{ bytes: number; seconds: number }> {
-    // It takes whole seconds; what it makes of others is no end.
-    const report = await output(
-      'iperf3',
-      '-c',
-      FAR_ADDRESS,
-      '-J',
-      '-t',
-      String(Math.ceil(ms / 1000)),
-    );
-    const { end } = JSON.parse(report) as {
-      end: { sum_received: { bytes: number; seconds: number } };
-    };
-    return end.sum_received;
   }
 }
 
 const WARM_UP_PINGS = 500;
 const PINGS = 3000;
 
-/** One ICMP echo on its way at a time. */
+/** So many ICMP echoes to the far end, one on its way at a time; the average, in milliseconds. */
+export async function ping(count: number): Promise<number> {
+  const text = await output('ping', '-A', '-q', '-c', String(count), FAR_ADDRESS);
+  const found = /(\d+) received.*= [\d.]+\/([\d.]+)\//s.exec(text);
+  if (Number(found?.[1]) !== count) throw new Error(`lost pings: ${text.trim()}`);
+  return Number(found?.[2]);
+}
+
 class Pings implements Traffic {
   async begin(): Promise<void> {
-    await this.#ping(WARM_UP_PINGS);
+    await ping(WARM_UP_PINGS);
   }
 
   async observe(): Promise<Flow> {
-    const average = await this.#ping(PINGS);
-    return { rate: 1000 / average, frames: PINGS };
+    return { rate: 1000 / (await ping(PINGS)), frames: PINGS };
   }
 
   end(): Promise<void> {
     return Promise.resolve();
   }
-
-  /** The average, in milliseconds. */
-  async #ping(count: number): Promise<number> {
-    const text = await output('ping', '-A', '-q', '-c', String(count), FAR_ADDRESS);
-    const found = /(\d+) received.*= [\d.]+\/([\d.]+)\//s.exec(text);
-    if (Number(found?.[1]) !== count) throw new Error(`lost pings: ${text.trim()}`);
-    return Number(found?.[2]);
-  }
 }
 
 /** What flows in a scenario. */
-export function trafficFor(scenario: Scenario, network: Network, pace: Pace): Traffic {
-  const { kind, length, offered } = scenario;
+export function trafficFor(
+  kind: Kind,
+  { length, offered }: Scenario,
+  network: Network,
+  pace: Pace,
+): Traffic {
   const itself = () => Promise.resolve(() => Promise.resolve());
   const generated = () => generate(NEAR, length, offered);
   switch (kind) {

@@ -1,0 +1,77 @@
+import type { GuestKind } from './guest-sides.js';
+import { KvmExitCounters } from './kvm-exits.js';
+import { TCP_SEGMENT, connect, ping } from './traffic.js';
+import type { Flow, Pace, Traffic } from './traffic.js';
+
+const WARM_UP_PINGS = 200;
+const PINGS = 1000;
+
+/** One TCP connection between the host and the server that the guest runs. */
+class GuestTcp implements Traffic {
+  constructor(
+    private readonly pace: Pace,
+    private readonly options: readonly string[],
+  ) {}
+
+  async begin(): Promise<void> {
+    await connect(this.pace.warmUpMs, ...this.options);
+  }
+
+  async observe(): Promise<Flow> {
+    const { bytes, seconds } = await connect(this.pace.measureMs, ...this.options);
+    return { rate: (bytes * 8) / seconds / 1e6, frames: bytes / TCP_SEGMENT };
+  }
+
+  end(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** One ICMP echo on its way at a time, which the guest's kernel answers. */
+class GuestPings implements Traffic {
+  async begin(): Promise<void> {
+    await ping(WARM_UP_PINGS);
+  }
+
+  async observe(): Promise<Flow> {
+    return { rate: 1000 / (await ping(PINGS)), frames: PINGS };
+  }
+
+  end(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const THOUSAND = 1000;
+
+/** How often the guest is left while pings come and go. */
+class GuestExits extends GuestPings {
+  readonly #counters = new KvmExitCounters();
+
+  override async observe(): Promise<Flow> {
+    const before = this.#counters.read();
+    const { frames } = await super.observe();
+    const after = this.#counters.read();
+    const each = (name: 'kernel' | 'user') => ((after[name] - before[name]) / frames) * THOUSAND;
+    return { rate: each('kernel'), frames, exitsToUser: each('user') };
+  }
+
+  override end(): Promise<void> {
+    this.#counters.close();
+    return Promise.resolve();
+  }
+}
+
+/** What flows to or from a guest; nothing while its boot is looked at. */
+export function guestTraffic(kind: Exclude<GuestKind, 'guest-boot'>, pace: Pace): Traffic {
+  switch (kind) {
+    case 'guest-tcp-out':
+      return new GuestTcp(pace, ['-R']);
+    case 'guest-tcp-in':
+      return new GuestTcp(pace, []);
+    case 'guest-echo':
+      return new GuestPings();
+    case 'guest-exits':
+      return new GuestExits();
+  }
+}

@@ -11,8 +11,11 @@ import {
   VIRTIO_NET_HDR_GSO_TCPV6,
 } from '../uapi/virtio-net.js';
 
-/** Where the checksum is in a header of the transport. */
-const CHECKSUM_AT: Readonly<Record<number, number>> = { [IPPROTO_TCP]: 16, [IPPROTO_UDP]: 6 };
+/** Bytes of the shortest header of the transport, and where the checksum is in it. */
+const TRANSPORTS: Readonly<Record<number, { least: number; checksumAt: number }>> = {
+  [IPPROTO_TCP]: { least: 20, checksumAt: 16 },
+  [IPPROTO_UDP]: { least: 8, checksumAt: 6 },
+};
 
 const CWR = 0x80;
 
@@ -35,19 +38,35 @@ export function inferHeader(
   mtu: number,
   whole: () => Uint8Array,
 ): NetHeader | undefined {
-  const packet = findPacket(first);
-  const offset = packet ? CHECKSUM_AT[packet.protocol] : undefined;
-  if (!packet || offset === undefined || packet.fragment || packet.end > length) return undefined;
-  const sum = pseudoSum(first, packet);
-  if (readWord(first, packet.transport + offset) !== sum) return undefined;
+  const found = findUnfinished(first, length);
+  if (!found) return undefined;
+  const { packet, checksumAt, sum } = found;
   const header = { ...PLAIN_HEADER };
   header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
   header.csumStart = packet.transport;
-  header.csumOffset = offset;
+  header.csumOffset = checksumAt;
   if (packet.end - packet.ip > mtu)
     return packet.protocol === IPPROTO_TCP ? cut(header, first, packet, mtu) : header;
   const total = sumBytes(whole(), packet.transport, packet.end);
   return isZero(total + sum) ? undefined : header;
+}
+
+/** A packet that has the sum of its pseudo header where its checksum is to be. */
+function findUnfinished(
+  first: Uint8Array,
+  length: number,
+): { packet: Packet; checksumAt: number; sum: number } | undefined {
+  const packet = findPacket(first);
+  const transport = packet && TRANSPORTS[packet.protocol];
+  if (!transport || packet.fragment || packet.end > length) return undefined;
+  // Whatever the headers say of lengths: only what holds them may be looked at.
+  const headersEnd = packet.transport + transport.least;
+  if (headersEnd > packet.end || headersEnd > first.length) return undefined;
+  const { checksumAt } = transport;
+  const sum = pseudoSum(first, packet);
+  return readWord(first, packet.transport + checksumAt) === sum
+    ? { packet, checksumAt, sum }
+    : undefined;
 }
 
 function pseudoSum(first: Uint8Array, { version, ip, protocol, transport, end }: Packet): number {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 
+import { Random } from '../../support/random.js';
 import { completeChecksum, pseudoHeader4, pseudoHeader6 } from '#lib/offload/checksum';
 import { inferHeader } from '#lib/offload/infer';
+import { findPacket } from '#lib/offload/packet';
 import {
   VIRTIO_NET_HDR_GSO_ECN,
   VIRTIO_NET_HDR_GSO_NONE,
@@ -110,6 +112,58 @@ describe('inferHeader()', () => {
     assert.equal(infer(short), undefined);
     assert.equal(infer(new Uint8Array(14)), undefined);
   });
+
+  it('says nothing of a packet whose length leaves no room for its headers', () => {
+    const frame = Buffer.alloc(60);
+    frame.writeUInt16BE(0x0800, 12);
+    frame[14] = 0x46; // 24 bytes of header
+    frame.writeUInt16BE(20, 16); // in a packet of 20
+    frame[23] = UDP;
+    frame.set([10, 9, 0, 1, 10, 9, 0, 2], 26);
+    frame.writeUInt16BE(pseudoHeader4(frame, 14, UDP, -4), 38 + 6);
+    assert.equal(infer(frame), undefined);
+  });
+
+  it('says nothing of a packet whose headers do not all lie in the first piece', () => {
+    const whole = Buffer.alloc(200);
+    for (let at = 12; at < 112; at += 4) whole.writeUInt16BE(0x8100, at); // VLAN tags
+    unfinished(4, UDP, 30).copy(whole, 112, 12);
+    const first = whole.subarray(0, 124);
+    assert.equal(
+      inferHeader(first, whole.length, MTU, () => whole),
+      undefined,
+    );
+  });
+
+  it('throws for no frame, whatever is in its headers', () => {
+    const random = new Random(1);
+    const lookLike = [0, 0x11, 0x45, 0x46, 0x4f, 0x60, 0x81, 0xff, TCP, UDP];
+    for (let i = 0; i < 50_000; i++) {
+      const frame = unfinished(random.pick([4, 6]), random.pick([TCP, UDP]), random.below(60));
+      for (let change = random.below(4); change > 0; change--) {
+        frame[12 + random.below(40)] = random.chance(0.5)
+          ? random.below(256)
+          : random.pick(lookLike);
+      }
+      lookUnfinished(frame);
+      const first = frame.subarray(0, random.chance(0.2) ? random.below(frame.length) : undefined);
+      assert.doesNotThrow(
+        () => inferHeader(first, frame.length, MTU, () => frame),
+        frame.toString('hex'),
+      );
+    }
+  });
 });
+
+/** Makes the checksum what the headers, as they are now, say of an unfinished one; where they can. */
+function lookUnfinished(frame: Buffer): void {
+  const packet = findPacket(frame);
+  if (!packet) return;
+  const { version, ip, protocol, transport, end } = packet;
+  const at = transport + (protocol === TCP ? 16 : 6);
+  if (ip + (version === 4 ? 20 : 40) > frame.length || at + 2 > frame.length) return;
+  const pseudo = version === 4 ? pseudoHeader4 : pseudoHeader6;
+  frame.writeUInt16BE(pseudo(frame, ip, protocol, end - transport) & 0xffff, at);
+}
 
 const PLAIN = { flags: 0, gsoType: 0, hdrLen: 0, gsoSize: 0, csumStart: 0, csumOffset: 0 };

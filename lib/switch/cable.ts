@@ -22,6 +22,7 @@ class Strand {
     this.#to = to;
     from.on('receive', this.#receive);
     to.on('drain', this.#drain);
+    to.on('close', this.#drain); // what waits for it is dropped
   }
 
   readonly #receive = (batch: ReceiveBatch): void => {
@@ -47,6 +48,7 @@ class Strand {
   close(): void {
     this.#from.off('receive', this.#receive);
     this.#to.off('drain', this.#drain);
+    this.#to.off('close', this.#drain);
     for (const { frame } of this.#waiting) frame.release();
     this.#waiting = [];
     if (!this.#from.closed) this.#from.resume();
@@ -56,7 +58,7 @@ class Strand {
 /**
  * Two ports, as if a cable were plugged into both: what one receives the other sends, from where it lies
  * in memory. Nothing is lost in here: while a ring is full, frames stay in the ring they came in, and
- * their sender waits.
+ * their sender waits. What is for a port that was closed is dropped and counted.
  */
 export class Cable {
   readonly #ports: readonly [FabricPort, FabricPort];

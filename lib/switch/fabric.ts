@@ -19,13 +19,13 @@ export interface FabricPort {
   pause(): void;
   /** Goes on after {@link pause}. */
   resume(): void;
-  /** `receive` and `drain`. */
-  on<Name extends 'receive' | 'drain'>(
+  /** `receive`, `drain` and `close`. */
+  on<Name extends 'receive' | 'drain' | 'close'>(
     name: Name,
     listener: (...args: PortEvents[Name]) => void,
   ): unknown;
   /** The same. */
-  off<Name extends 'receive' | 'drain'>(
+  off<Name extends 'receive' | 'drain' | 'close'>(
     name: Name,
     listener: (...args: PortEvents[Name]) => void,
   ): unknown;
@@ -37,7 +37,7 @@ export interface FabricCounters {
   flooded: number;
   /** Frames received that no other port was to get. */
   filtered: number;
-  /** Frames that this port was to send while its ring was full. */
+  /** Frames that this port was to send while its ring was full, or after it was closed. */
   dropped: number;
   /** Frames that this port was to send and can't: too long, or with a header that can't be finished. */
   refused: number;
@@ -53,7 +53,8 @@ export function newFabricCounters(): FabricCounters {
  *
  * @param queue  By which queue it came: it goes out by that of the same number, so that a flow keeps its order
  * and each worker its own.
- * @returns False: the ring is full. What can't be sent at all is counted, and done with.
+ * @returns False: the ring is full. What can't be sent at all, or is for a port that was closed, is counted,
+ * and done with.
  */
 export function pass(
   frame: Frame,
@@ -61,6 +62,10 @@ export function pass(
   to: FabricPort,
   counters: FabricCounters,
 ): boolean {
+  if (to.closed) {
+    counters.dropped++;
+    return true;
+  }
   if (frame.length <= to.longestFrame) {
     try {
       return to.queues[queue % to.queues.length]?.forward(frame) ?? true;

@@ -110,7 +110,6 @@ export class LearningSwitch {
   }
 
   #send(to: Member, frame: Frame, queue: number): void {
-    if (to.port.closed) return;
     if (!pass(frame, queue, to.port, to.counters)) to.counters.dropped++;
   }
 }

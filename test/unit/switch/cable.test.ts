@@ -65,6 +65,27 @@ describe('Cable', () => {
     assert.equal(cable.counters(left).refused, 0);
   });
 
+  it('drops and counts what is for a port that was closed, and goes on the other way', () => {
+    right.closed = true;
+    left.receive(...frames(2));
+    right.receive(softFrame(A, B));
+    assert.equal(cable.counters(right).dropped, 2);
+    assert.equal(left.sent.length, 1);
+    assert.equal(left.paused, false);
+  });
+
+  it('drops and counts what waits for a port when that is closed, and stops its sender no longer', () => {
+    right.room = 1;
+    const list = frames(3);
+    left.receive(...list);
+    right.closed = true;
+    right.emit('close');
+    assert.ok(list.every(({ held }) => !held));
+    assert.equal(left.paused, false);
+    assert.equal(cable.counters(right).dropped, 2);
+    assert.equal(right.sent.length, 1);
+  });
+
   it('lets go of everything when it is unplugged', () => {
     right.room = 0;
     const list = frames(3);

@@ -29,9 +29,24 @@ export class UndoList {
         errors.push(error);
       }
     }
-    if (errors.length === 1) throw errors[0];
-    if (errors.length > 1) throw new AggregateError(errors, 'several steps of a tear-down failed');
+    throwAll(errors);
   }
+}
+
+/** @throws The only error, or an `AggregateError` of all of them; without any it returns. */
+export function throwAll(errors: readonly unknown[]): void {
+  if (errors.length === 1) throw errors[0];
+  if (errors.length > 1) throw new AggregateError(errors, 'several steps of a tear-down failed');
+}
+
+/**
+ * Waits for all of them, also when one has failed.
+ *
+ * @throws As {@link throwAll}, what they reject with.
+ */
+export async function allSettled(steps: readonly unknown[]): Promise<void> {
+  const results = await Promise.allSettled(steps);
+  throwAll(results.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : [])));
 }
 
 /**

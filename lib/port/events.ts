@@ -18,7 +18,7 @@ export interface PortEvents {
   link: [link: BackendLink, changed: readonly LinkProperty[]];
   /** Something had stopped the rings; they run again. What was lost is in the report. */
   repair: [report: RepairReport];
-  /** The port is of no more use, and should be closed. */
+  /** The port is of no more use, and should be closed; or it was, by its signal, and a step of that failed. */
   error: [error: Error];
   /** Everything is taken down. */
   close: [];

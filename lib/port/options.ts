@@ -34,7 +34,7 @@ export interface PortOptions {
    * Default: a quarter of `queueSize`, at most 256.
    */
   coalesceFrames?: number;
-  /** Aborting closes the port. */
+  /** Aborting closes the port; what fails then is an event `error`, behind `close`. */
   signal?: AbortSignal;
   /**
    * Let blocking calls such as `receiveBlocking` stop the event loop of the main thread, and

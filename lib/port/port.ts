@@ -29,7 +29,7 @@ import { QueuePair } from '../dataplane/queue-pair.js';
 import { VhostError } from '../errors.js';
 import type { NetHeader } from '../ring/net-header.js';
 import type { UndoList } from '../undo.js';
-import { allOrNothing } from '../undo.js';
+import { allOrNothing, allSettled } from '../undo.js';
 
 /**
  * Driver mode: this process is the virtio driver, the kernel's vhost worker is the device, and a
@@ -299,8 +299,11 @@ export class Port extends EventEmitter<PortEvents> {
    * promise also waits until the port of an Open vSwitch bridge is removed.
    */
   async close(): Promise<void> {
-    if (!this.#closed) this.#takeDown();
-    await this.#unplugged;
+    const down = new Promise<void>((resolve) => {
+      if (!this.#closed) this.#takeDown(); // what it throws rejects
+      resolve();
+    });
+    await allSettled([down, this.#unplugged]);
   }
 
   /** The same as {@link close}: for `await using`. */
@@ -365,7 +368,13 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   #obey(signal: AbortSignal): void {
-    const abort = () => void this.close();
+    // Nobody waits for this close: what fails is told as any failure of a port.
+    const abort = () => {
+      this.close().catch((error: unknown) => {
+        publishPort(() => ({ state: 'failed', name: this.name, error: error as Error }));
+        this.emit('error', error as Error);
+      });
+    };
     signal.addEventListener('abort', abort, { once: true });
     this.#down.push(() => {
       signal.removeEventListener('abort', abort);

@@ -7,7 +7,7 @@ import { tooFewQueues } from '../backend/open.js';
 import { QueuePair } from '../dataplane/queue-pair.js';
 import { BACKEND_LOST } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
-import { allOrNothing } from '../undo.js';
+import { allOrNothing, throwAll } from '../undo.js';
 
 /** Milliseconds in which a worker has taken what waits for it, or somebody keeps it from that. */
 const LONGEST_DRAIN = 1000;
@@ -234,8 +234,7 @@ function takeDown(queues: readonly PortQueue[]): void {
   all((queue) => {
     queue.closeMemory();
   });
-  if (errors.length === 1) throw errors[0];
-  if (errors.length > 1) throw new AggregateError(errors, 'several steps of a tear-down failed');
+  throwAll(errors);
 }
 
 function add<T extends { [name in keyof T]: number }>(a: T, b: Readonly<T>): T {

@@ -5,9 +5,9 @@ import { TestNetwork } from '../support/network.js';
 import { PatternFrames } from '../support/pattern.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
-import { openPort } from '#lib/port/port';
+import { checkPortOptions } from '#lib/port/options';
+import { Port, openPort } from '#lib/port/port';
 import type { Frame } from '#lib/port/frame';
-import type { Port } from '#lib/port/port';
 import type { ReceiveBatch } from '#lib/port/receive';
 
 const A = [2, 0, 0, 0, 0, 0xa];
@@ -88,6 +88,27 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     await assert.rejects(port.close(), /not today/);
     await port.close();
     assert.equal(closed, 1);
+  });
+
+  it('tells what fails when its signal closes it, all of it, as an error event', async () => {
+    const controller = new AbortController();
+    const tap = Tap.open({ tap: 'c', netns: network.name });
+    const close = tap.close.bind(tap);
+    tap.close = () => {
+      close();
+      throw new Error('no tap today');
+    };
+    const options = { backend: tap, queueSize: 64, signal: controller.signal };
+    const plug = { remove: () => Promise.reject(new Error('no plug today')) };
+    const port = Port.open({ ...checkPortOptions(options), plug });
+    const failed = once(port, 'error');
+    controller.abort();
+    const [error] = (await failed) as [AggregateError];
+    assert.deepEqual(
+      error.errors.map(({ message }: Error) => message),
+      ['no tap today', 'no plug today'],
+    );
+    await assert.rejects(port.close(), /no plug today/);
   });
 
   it('sends what was written in place to a reservation, and refuses to send it twice', async () => {

@@ -203,10 +203,10 @@ export class PortQueue {
     };
   }
 
-  /** @internal Takes the rings back for good, and hands over what came by them. */
-  finish(): void {
-    this.#pair.stop();
-    this.receivePath.finish();
+  /** @internal With its rings stopped for good: what was to be sent and was not is lost. Its last counters. */
+  abandon(): QueueStatistics {
+    this.transmitPath.recover(this.#pair.bases().transmit, true);
+    return this.statistics();
   }
 
   /** @internal No handler, no watcher, no repair any more. */

@@ -103,11 +103,12 @@ export class Port extends EventEmitter<PortEvents> {
 
   /**
    * Changes how many queue pairs there are, while the port runs. Those that are added listen as the
-   * others do. Those that leave are the last: what they were given to send is sent, what had come by
-   * them is handed to the handlers, then they are closed. Nothing is lost where the interface can be
-   * told to send no more to a queue before that is detached: a tap, with the right to load an eBPF
-   * program, and without a program of the caller's; else what the kernel has for it is lost, in no
-   * counter.
+   * others do. Those that leave are the last, and not in {@link queues} from the start: what they were
+   * given to send is sent, what had come by them is handed to the handlers, then they are closed. What
+   * they are given to send meanwhile may be lost, and what nobody listens for is; both are counted as
+   * `lost`. What waits in the kernel for one that leaves is handed over where the interface can be told
+   * to send no more to it (a tap, with the right to load an eBPF program, and without a program of the
+   * caller's) and the port listens and is not paused; else it is lost, in no counter.
    *
    * @param count  1 to 256.
    * @throws {VhostError} `ERR_VHOST_BACKEND_QUEUES`: the backend can't have so many;

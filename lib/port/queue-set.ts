@@ -17,6 +17,8 @@ export class QueueSet {
   readonly #common: CommonQueueOptions;
   readonly #firstPair: QueuePair;
   #queues: readonly PortQueue[] = [];
+  /** Those that are being taken out of use; they run on until nothing is left in them. */
+  #leaving: readonly PortQueue[] = [];
   #changes: Promise<void> = Promise.resolve();
   #repairs = 0;
   #receive: ReceiveStatistics = { ...newRingCounters(), lost: 0, held: 0 };
@@ -63,7 +65,7 @@ export class QueueSet {
 
   /** Counters of all, of those that are not in use any more too, and how often one was repaired. */
   totals(): { receive: ReceiveStatistics; transmit: TransmitStatistics; repairs: number } {
-    const each = this.#queues.map((queue) => queue.statistics());
+    const each = this.#all.map((queue) => queue.statistics());
     return {
       receive: each.reduce((sum, { receive }) => add(sum, receive), this.#receive),
       transmit: each.reduce((sum, { transmit }) => add(sum, transmit), this.#transmit),
@@ -78,50 +80,54 @@ export class QueueSet {
 
   pause(): void {
     this.#paused = true;
-    for (const { receivePath } of this.#queues) receivePath.pause();
+    for (const { receivePath } of this.#all) receivePath.pause();
   }
 
   resume(): void {
     this.#paused = false;
-    for (const { receivePath } of this.#queues) receivePath.resume();
+    for (const { receivePath } of this.#all) receivePath.resume();
   }
 
   /** Nothing for anybody until this one has room again. */
   setFull(listener: object): void {
     this.#full.add(listener);
-    for (const { receivePath } of this.#queues) receivePath.setFull(listener);
+    for (const { receivePath } of this.#all) receivePath.setFull(listener);
   }
 
   /** It has. */
   clearFull(listener: object): void {
     this.#full.delete(listener);
-    for (const { receivePath } of this.#queues) receivePath.clearFull(listener);
+    for (const { receivePath } of this.#all) receivePath.clearFull(listener);
   }
 
   ref(): void {
     this.#referenced = true;
-    for (const { receivePath } of this.#queues) receivePath.ref();
+    for (const { receivePath } of this.#all) receivePath.ref();
   }
 
   unref(): void {
     this.#referenced = false;
-    for (const { receivePath } of this.#queues) receivePath.unref();
+    for (const { receivePath } of this.#all) receivePath.unref();
   }
 
   /** Hears of handlers to come, after all listeners were removed. */
   listen(): void {
-    for (const { receivePath } of this.#queues) receivePath.listen();
+    for (const { receivePath } of this.#all) receivePath.listen();
   }
 
   /** The interface behind all of them is gone. */
   reportLost(): void {
-    for (const { recovery } of this.#queues) recovery.report(BACKEND_LOST);
+    for (const { recovery } of this.#all) recovery.report(BACKEND_LOST);
   }
 
   /** A step that fails keeps none of the others from happening. */
   close(): void {
     this.#closed = true;
-    takeDown(this.#queues);
+    takeDown(this.#all);
+  }
+
+  get #all(): readonly PortQueue[] {
+    return [...this.#queues, ...this.#leaving];
   }
 
   async #resize(count: number): Promise<void> {
@@ -174,25 +180,55 @@ export class QueueSet {
 
   /** What was sent by the queues that leave goes out, and what had come by them is handed over. */
   async #shrink(count: number): Promise<void> {
-    const leaving = this.#queues.slice(count);
-    const end = this.#common.backend.steerAway?.(count);
+    this.#leaving = this.#queues.slice(count);
+    this.#queues = this.#queues.slice(0, count); // who looks for one to send by finds none that leaves
+    try {
+      await this.#detach(count);
+    } catch (error) {
+      this.#queues = this.#all;
+      this.#leaving = [];
+      throw error;
+    }
+    if (!this.#closed) this.#retire();
+  }
+
+  /** When the queues that leave have nothing more to do, their rings stop and the backend lets go of them. */
+  async #detach(count: number): Promise<void> {
+    const { backend } = this.#common;
+    const leaving = this.#leaving;
+    const end = backend.steerAway?.(count);
     try {
       for (const queue of leaving) await queue.drained().catch(() => undefined); // it is counted
       if (end) for (const queue of leaving) await idle(queue);
       if (this.#closed) return;
+      // A queue that is detached loses what is sent by it.
+      for (const { recovery } of leaving) recovery.halt();
       this.#setBackend(count);
+    } catch (error) {
+      for (const { recovery } of leaving) recovery.goOn();
+      throw error;
     } finally {
       end?.();
     }
-    this.#queues = this.#queues.slice(0, count);
-    for (const queue of leaving) queue.finish();
-    for (const queue of leaving) {
-      const { receive, transmit, repairs } = queue.statistics();
-      this.#receive = add(this.#receive, receive);
-      this.#transmit = { ...add(this.#transmit, transmit), inFlight: 0 };
-      this.#repairs += repairs;
+  }
+
+  /** Hands over what had come; what was given to them since they were drained is lost, and counted. */
+  #retire(): void {
+    const leaving = this.#leaving;
+    try {
+      for (const { receivePath } of leaving) receivePath.finish();
+      if (this.#closed) return; // by a handler
+      for (const queue of leaving) this.#sumUp(queue.abandon());
+    } finally {
+      this.#leaving = [];
+      if (!this.#closed) takeDown(leaving);
     }
-    takeDown(leaving);
+  }
+
+  #sumUp({ receive, transmit, repairs }: QueueStatistics): void {
+    this.#receive = { ...add(this.#receive, receive), held: 0 };
+    this.#transmit = add(this.#transmit, transmit);
+    this.#repairs += repairs;
   }
 
   #setBackend(count: number): void {

@@ -168,6 +168,25 @@ export class Recovery implements Borrower {
     });
   }
 
+  /** Takes the rings back from the device; nobody looks after them meanwhile. */
+  halt(): void {
+    this.#watchdog.stop();
+    this.#options.pair.stop();
+  }
+
+  /** The device has them again after {@link halt}; where that fails, it is a fault to be mended. */
+  goOn(): void {
+    const { pair, receive, transmit } = this.#options;
+    if (this.#over || pair.running) return;
+    try {
+      const bases = this.#stop();
+      const { base } = transmit.recover(bases.transmit, false);
+      this.#goOn(receive.recover(bases.receive, false), base);
+    } catch (error) {
+      this.report({ cause: 'kernel', ring: 'both', message: (error as Error).message });
+    }
+  }
+
   /** No more looks, no more repairs; other ports' memory is theirs again. */
   close(): void {
     for (const arena of this.#borrowed) arena.takeBackFrom(this);

@@ -22,7 +22,7 @@ export interface RingCounters {
 
 /** What the receive side counts besides. */
 export interface ReceiveStatistics extends RingCounters {
-  /** Frames that had come when a repair began, and that nobody listened for. */
+  /** Frames that had come when a repair began, or their queue was taken out of use, and nobody listened for. */
   lost: number;
   /** Frames that the caller holds now, or that go out through a port where they lie. */
   held: number;
@@ -32,7 +32,7 @@ export interface ReceiveStatistics extends RingCounters {
 export interface TransmitStatistics extends RingCounters {
   /** Calls that found the ring full, however many frames they were to send. */
   full: number;
-  /** Frames taken from the caller and lost in repairs. */
+  /** Frames taken from the caller and lost in repairs, or with a queue that was taken out of use. */
   lost: number;
   /** Frames that the worker has not completed yet. */
   inFlight: number;

@@ -10,6 +10,7 @@ import type { ProcessState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import { loadSocketFilter } from '#lib/sys/bpf';
 import type { VhostError } from '#lib/errors';
+import type { Frame } from '#lib/port/frame';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
 
@@ -179,6 +180,69 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     await until(() => seen.size + dropped() >= 2400);
     const { receive, link } = port.statistics();
     assert.equal(receive.frames, link.counters.transmitPackets);
+  });
+
+  it('go from 3 to 1 while frames are sent, by one that leaves to its end, and account for each', async () => {
+    const port = await open({ queuePairs: 3 });
+    const leaving = port.queues[2];
+    assert.ok(leaving);
+    const patterns = new PatternFrames([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let taken = 0;
+    const burst = () => {
+      for (const queue of [leaving, ...port.queues]) {
+        if (queue.closed) continue;
+        for (let i = 0; i < 100 && queue.send(patterns.make(taken)); i++) taken++;
+      }
+    };
+    burst();
+    const resized = port.setQueuePairs(1);
+    await Promise.resolve();
+    assert.equal(port.queues.length, 1);
+    while (!leaving.closed) {
+      burst();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await resized;
+    await port.drained();
+    const { transmit, link } = port.statistics();
+    assert.equal(transmit.frames, taken);
+    assert.equal(transmit.inFlight, 0);
+    assert.equal(link.counters.receivePackets + transmit.lost, taken);
+  });
+
+  it('that leave hand over nothing while the port is paused: it is counted, and none is held for ever', async () => {
+    const lastQueue = loadSocketFilter([{ code: 0xb7, dst: 0, immediate: 1 }, { code: 0x95 }]);
+    const port = await open({ queuePairs: 2 }, { steering: lastQueue.fd });
+    lastQueue.close();
+    const source = await openSource();
+    const held: Frame[] = [];
+    const first = new Promise<void>((resolve) => {
+      port.on('receive', (batch) => {
+        for (const frame of batch) if (held.length < 1) held.push(frame.hold());
+        resolve();
+      });
+    });
+    source.send(makeDatagram(9001, 0));
+    await first;
+    assert.equal(port.statistics().receive.held, 1);
+    port.pause();
+    const { transmitPackets } = port.statistics().link.counters;
+    for (let i = 0; i < 10; i++) source.send(makeDatagram(9001, i));
+    await source.drained();
+    while (port.statistics().link.counters.transmitPackets < transmitPackets + 10) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await port.setQueuePairs(1);
+    const { receive } = port.statistics();
+    assert.equal(receive.held, 0);
+    assert.ok(receive.lost >= 10, String(receive.lost));
+    port.resume();
+    const missing = () => {
+      const { receive, link } = port.statistics();
+      return link.counters.transmitPackets - receive.frames - receive.lost;
+    };
+    while (missing() > 0) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(missing(), 0);
   });
 
   it('are one for each of two Workers, and both carry traffic both ways', async function () {

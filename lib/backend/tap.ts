@@ -75,31 +75,24 @@ function hostOf(tun: Tun, name: string, options: CheckedTapOptions, undo: UndoLi
 
 /** What is said of all queues at once. */
 function applyTo(tun: Tun, options: CheckedTapOptions): void {
-  const { owner, group, persistent, steering, program } = options;
+  const { owner, group, persistent, program } = options;
   if (owner !== undefined) tun.setOwner(owner);
   if (group !== undefined) tun.setGroup(group);
   if (program) tun.setFilter(program);
-  if (steering !== undefined) steerBy(tun, steering);
   if (persistent !== undefined) tun.setPersist(persistent);
-}
-
-function steerBy(tun: Tun, fd: number): void {
-  const program = duplicate(fd);
-  try {
-    tun.setSteering(program);
-  } finally {
-    program.close();
-  }
 }
 
 /** By name: the interface is created, or attached to. */
 class NamedTap implements TunOpening {
   readonly lostCode = 'EBADFD';
   readonly #flags: number;
+  /** Ours, for each time that the interface is made again: the caller may have closed the one that was given. */
+  readonly #steering: NativeDescriptor | undefined;
   #options: CheckedTapOptions;
 
   constructor(options: CheckedTapOptions, multiQueue: boolean) {
     this.#options = options;
+    this.#steering = options.steering === undefined ? undefined : duplicate(options.steering);
     this.#flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (multiQueue ? IFF_MULTI_QUEUE : 0);
   }
 
@@ -112,6 +105,7 @@ class NamedTap implements TunOpening {
       // Who said that others may attach must expect them at any moment.
       const shared = this.#options.multiQueue === true || (host.found.tap?.queueCount ?? 1) > 1;
       host.configure(this.#options);
+      if (this.#steering) tun.setSteering(this.#steering);
       applyTo(tun, this.#options);
       return { tun, host, shared };
     });
@@ -142,7 +136,7 @@ class NamedTap implements TunOpening {
 
   /** A program of the caller's stays in force; without the right to load one, the kernel chooses on. */
   steerAway({ tun }: OpenTun, count: number): (() => void) | undefined {
-    if (this.#options.steering !== undefined) return undefined;
+    if (this.#steering) return undefined;
     let program: NativeDescriptor;
     try {
       program = spreadOver(count);
@@ -158,6 +152,10 @@ class NamedTap implements TunOpening {
     return () => {
       if (!tun.closed) tun.setSteering(undefined);
     };
+  }
+
+  close(): void {
+    this.#steering?.close();
   }
 }
 
@@ -176,14 +174,17 @@ export class Tap extends TunBackend {
    */
   static open(options: TapOptions, queueCount = 1): Tap {
     const checked = checkTapOptions(options);
-    const opening = new NamedTap(checked, checked.multiQueue ?? queueCount > 1);
-    const tap = new Tap(opening, opening.open());
-    try {
+    return allOrNothing((undo) => {
+      const opening = new NamedTap(checked, checked.multiQueue ?? queueCount > 1);
+      undo.push(() => {
+        opening.close();
+      });
+      const tap = new Tap(opening, opening.open());
+      undo.push(() => {
+        tap.close();
+      });
       tap.setQueueCount(queueCount);
       return tap;
-    } catch (error) {
-      tap.close();
-      throw error;
-    }
+    });
   }
 }

@@ -34,6 +34,8 @@ export interface TunOpening {
   readonly lostCode: string;
   /** What is to be done when it is let go of, with every queue closed. */
   onClose?(open: OpenTun): void;
+  /** Lets go of what is kept for opening it again. */
+  close?(): void;
 }
 
 /** vhost batches what it hands to a queue only while the queue's send buffer is without a limit. */
@@ -134,6 +136,7 @@ export abstract class TunBackend implements Backend {
       if (!isLost) this.#opening.onClose?.(this.#open);
     } finally {
       this.#open.host.close();
+      this.#opening.close?.();
     }
   }
 

@@ -319,6 +319,34 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     assert.ok(port.statistics().link.counters.transmitDropped >= 3);
   });
 
+  it("are chosen by the caller's program also when the tap was made again, with that closed by then", async () => {
+    const lastQueue = loadSocketFilter([{ code: 0xb7, dst: 0, immediate: 1 }, { code: 0x95 }]);
+    const port = await open({ queuePairs: 2 }, { steering: lastQueue.fd });
+    lastQueue.close();
+    const repaired = new Promise<void>((resolve, reject) => {
+      let reports = 0;
+      port.on('error', reject);
+      port.on('repair', () => {
+        if (++reports === 2) resolve();
+      });
+    });
+    network.ip('link', 'del', 'vn0');
+    await repaired;
+    const queues = new Set<number>();
+    let received = 0;
+    const all = new Promise<void>((resolve) => {
+      port.on('receive', (batch) => {
+        queues.add(batch.queue);
+        received += batch.length;
+        if (received >= 40) resolve();
+      });
+    });
+    const source = await openSource();
+    await send(source, [7001, 7002, 7003, 7004], 10, () => received);
+    await all;
+    assert.deepEqual([...queues], [1]);
+  });
+
   it('are refused by a packet socket, and by a tap that was made with one queue', async () => {
     network.ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
     const packet = { packet: 'v1', netns: network.name };

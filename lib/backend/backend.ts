@@ -53,7 +53,7 @@ export interface LinkListener {
 
 /** What stands behind vhost. */
 export interface Backend {
-  /** The interface's name. */
+  /** The interface's name when it was opened; {@link link} has what it is now. */
   readonly name: string;
   /** `VIRTIO_NET_F_*` bits that this backend can serve, besides vhost's own. */
   readonly features: bigint;
@@ -79,7 +79,11 @@ export interface Backend {
    * @throws {VhostError} `ERR_VHOST_HEADER_SIZE`: the interface has another header size than was set.
    */
   agree(agreement: BackendAgreement): void;
-  /** State and counters of the interface, read now. */
+  /**
+   * State and counters of the interface, read now.
+   *
+   * @throws {VhostSystemError} `ENODEV`: it is not in its namespace any more, see {@link LinkListener.onGone}.
+   */
   link(): BackendLink;
   /**
    * Has so many queues in use: opens further ones, or detaches the last, so that nothing is steered to

@@ -55,6 +55,11 @@ export class HostInterface {
     return toBackendLink(this.#links.get(this.index));
   }
 
+  /** Whether it is the interface of that name now. */
+  isNamed(name: string): boolean {
+    return this.#links.get(name).index === this.index;
+  }
+
   /** Its queues, where the kernel says how many there are: of a tap. */
   queueCount(): number | undefined {
     return this.#links.get(this.index).tap?.queueCount;

@@ -64,6 +64,20 @@ function attach(
   }
 }
 
+/** Its name now: it may have been renamed. */
+function currentName(host: HostInterface): string {
+  try {
+    return host.link().name;
+  } catch (error) {
+    throw (error as NodeJS.ErrnoException).code === 'ENODEV' ? elsewhere(host) : error;
+  }
+}
+
+function elsewhere({ name }: HostInterface): VhostError {
+  const message = `the interface that was opened as ${name} is gone, or in another network namespace`;
+  return new VhostError('ERR_VHOST_BACKEND_LOST', message);
+}
+
 /** The interface, where it is. Into another namespace than this thread's it takes rights. */
 function hostOf(tun: Tun, name: string, options: CheckedTapOptions, undo: UndoList): HostInterface {
   const host = new HostInterface(name, options.netns === undefined ? undefined : tun.getNetns());
@@ -111,7 +125,7 @@ class NamedTap implements TunOpening {
     });
   }
 
-  addQueue(): Tun {
+  addQueue({ host }: OpenTun): Tun {
     if ((this.#flags & IFF_MULTI_QUEUE) === 0) {
       throw new VhostError(
         'ERR_VHOST_BACKEND_QUEUES',
@@ -119,7 +133,13 @@ class NamedTap implements TunOpening {
         'open it with multiQueue: true',
       );
     }
-    return allOrNothing((undo) => attach(this.#options, this.#flags, undo).tun);
+    return allOrNothing((undo) => {
+      const tap = currentName(host);
+      const { tun, name } = attach({ ...this.#options, tap }, this.#flags, undo);
+      // By a name that is free by now the kernel makes another interface.
+      if (!host.isNamed(name)) throw elsewhere(host);
+      return tun;
+    });
   }
 
   /**

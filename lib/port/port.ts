@@ -78,7 +78,7 @@ export class Port extends EventEmitter<PortEvents> {
     if (options.signal) this.#obey(options.signal);
   }
 
-  /** The backend's interface, by name. */
+  /** The backend's interface, by the name that it had when the port was opened. */
   get name(): string {
     return this.#backend.name;
   }
@@ -112,7 +112,7 @@ export class Port extends EventEmitter<PortEvents> {
    *
    * @param count  1 to 256.
    * @throws {VhostError} `ERR_VHOST_BACKEND_QUEUES`: the backend can't have so many;
-   * `ERR_VHOST_CLOSED`.
+   * `ERR_VHOST_CLOSED`; `ERR_VHOST_BACKEND_LOST`: the interface was moved to another namespace.
    * @throws {VhostSystemError} As for {@link openPort}; it is as before then.
    */
   setQueuePairs(count: number): Promise<void> {
@@ -282,6 +282,7 @@ export class Port extends EventEmitter<PortEvents> {
    * State and counters, read now.
    *
    * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   * @throws {VhostSystemError} `ENODEV`: the interface was moved to another namespace, where it goes on.
    */
   statistics(): PortStatistics {
     if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the port is closed');

@@ -347,6 +347,27 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     assert.deepEqual([...queues], [1]);
   });
 
+  it('are added to the interface that was opened, also when that has another name by then', async () => {
+    const port = await open({}, { multiQueue: true });
+    network.ip('link', 'set', 'vn0', 'down');
+    network.ip('link', 'set', 'vn0', 'name', 'vn1');
+    await port.setQueuePairs(2);
+    assert.deepEqual(network.interfaces(), ['lo', 'vn1']);
+    assert.equal(port.statistics().link.name, 'vn1');
+    const other = new TestNetwork();
+    try {
+      network.ip('link', 'set', 'vn1', 'netns', other.name);
+      await assert.rejects(port.setQueuePairs(3), { code: 'ERR_VHOST_BACKEND_LOST' });
+      assert.equal(port.queues.length, 2);
+      assert.deepEqual(network.interfaces(), ['lo']);
+      assert.throws(() => port.statistics(), { code: 'ENODEV' });
+      await port.close();
+      assert.deepEqual(other.interfaces(), ['lo']);
+    } finally {
+      other.close();
+    }
+  });
+
   it('are refused by a packet socket, and by a tap that was made with one queue', async () => {
     network.ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
     const packet = { packet: 'v1', netns: network.name };

@@ -112,4 +112,9 @@ export interface Backend {
   reopen(): void;
   /** Lets go of everything. Only after the vrings bound to it were stopped. */
   close(): void;
+  /**
+   * The same, when what it was opened for has failed: an interface that was made for it goes, also one
+   * that was to stay. Default: {@link close}.
+   */
+  discard?(): void;
 }

@@ -18,10 +18,8 @@ function netnsOf({ netns }: CheckedMacvtapOptions): NativeDescriptor | undefined
 }
 
 /** Whether it was created; false: it was there already. */
-function create(options: CheckedMacvtapOptions, netns: NativeDescriptor | undefined): boolean {
-  const { macvtap, link, mode } = options;
+function create({ macvtap, link, mode }: CheckedMacvtapOptions, links: Links): boolean {
   if (link === undefined) return false;
-  const links = new Links(netns);
   try {
     links.addMacvtap(macvtap, links.get(link).index, mode);
     return true;
@@ -30,8 +28,6 @@ function create(options: CheckedMacvtapOptions, netns: NativeDescriptor | undefi
     if (error.code === 'EEXIST') return false;
     if (error.request !== 'RTM_GETLINK') throw error;
     throw absent(error, `there is no interface ${link} to create it above`);
-  } finally {
-    links.close();
   }
 }
 
@@ -64,9 +60,11 @@ class NamedMacvtap implements TunOpening {
   readonly lostCode = 'ENOLINK';
   readonly #options: CheckedMacvtapOptions;
   #created = false;
+  #stays: boolean;
 
   constructor(options: CheckedMacvtapOptions) {
     this.#options = options;
+    this.#stays = options.persistent;
   }
 
   open(): OpenTun {
@@ -74,8 +72,7 @@ class NamedMacvtap implements TunOpening {
     return allOrNothing((undo) => {
       const netns = netnsOf(options);
       undo.push(() => netns?.close()); // a second time does nothing
-      this.#created = create(options, netns);
-      const host = find(options.macvtap, netns);
+      const host = this.#createOrFind(netns);
       undo.push(() => {
         host.close();
       });
@@ -98,6 +95,21 @@ class NamedMacvtap implements TunOpening {
     });
   }
 
+  /** What was created and can't be found is not left behind. */
+  #createOrFind(netns: NativeDescriptor | undefined): HostInterface {
+    const links = new Links(netns);
+    this.#created = false;
+    try {
+      this.#created = create(this.#options, links);
+      return find(this.#options.macvtap, netns);
+    } catch (error) {
+      if (this.#created) links.delete(links.get(this.#options.macvtap).index);
+      throw error;
+    } finally {
+      links.close();
+    }
+  }
+
   addQueue({ host }: OpenTun): Tun {
     const netns = netnsOf(this.#options);
     try {
@@ -108,7 +120,11 @@ class NamedMacvtap implements TunOpening {
   }
 
   onClose({ host }: OpenTun): void {
-    if (this.#created && !this.#options.persistent) host.delete();
+    if (this.#created && !this.#stays) host.delete();
+  }
+
+  discard(): void {
+    this.#stays = false;
   }
 }
 
@@ -135,7 +151,7 @@ export class Macvtap extends TunBackend {
       macvtap.setQueueCount(queueCount);
       return macvtap;
     } catch (error) {
-      macvtap.close();
+      macvtap.discard();
       throw error;
     }
   }

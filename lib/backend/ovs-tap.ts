@@ -22,7 +22,7 @@ export async function openOvsTap(options: OvsTapOptions, queueCount?: number): P
   try {
     return { tap, port: await addOvsPort(tap.name, ovs, options.up !== false) };
   } catch (error) {
-    tap.close();
+    tap.discard();
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { spreadOver } from '../sys/bpf.js';
 import { Links, duplicate, openNetns } from '../sys/link.js';
 import type { NativeDescriptor } from '../sys/link.js';
 import { Tun } from '../sys/tun.js';
-import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
+import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
 import { allOrNothing } from '../undo.js';
 import type { UndoList } from '../undo.js';
 
@@ -103,6 +103,7 @@ class NamedTap implements TunOpening {
   /** Ours, for each time that the interface is made again: the caller may have closed the one that was given. */
   readonly #steering: NativeDescriptor | undefined;
   #options: CheckedTapOptions;
+  #wasPersistent = false;
 
   constructor(options: CheckedTapOptions, multiQueue: boolean) {
     this.#options = options;
@@ -113,6 +114,7 @@ class NamedTap implements TunOpening {
   open(): OpenTun {
     return allOrNothing((undo) => {
       const { tun, name } = attach(this.#options, this.#flags, undo);
+      this.#wasPersistent = (tun.getIff().flags & IFF_PERSIST) !== 0;
       // A name that the kernel completed is the name from now on.
       this.#options = { ...this.#options, tap: name };
       const host = hostOf(tun, name, this.#options, undo);
@@ -174,6 +176,11 @@ class NamedTap implements TunOpening {
     };
   }
 
+  /** One that was made for this goes with its last queue again. */
+  discard({ tun }: OpenTun): void {
+    if (this.#options.persistent !== undefined) tun.setPersist(this.#wasPersistent);
+  }
+
   close(): void {
     this.#steering?.close();
   }
@@ -201,7 +208,7 @@ export class Tap extends TunBackend {
       });
       const tap = new Tap(opening, opening.open());
       undo.push(() => {
-        tap.close();
+        tap.discard();
       });
       tap.setQueueCount(queueCount);
       return tap;

@@ -34,6 +34,8 @@ export interface TunOpening {
   readonly lostCode: string;
   /** What is to be done when it is let go of, with every queue closed. */
   onClose?(open: OpenTun): void;
+  /** Takes back that it was to stay, where it was made for this. Before its queues are closed. */
+  discard?(open: OpenTun): void;
   /** Lets go of what is kept for opening it again. */
   close?(): void;
 }
@@ -67,7 +69,7 @@ export abstract class TunBackend implements Backend {
     try {
       this.features = this.#prepare(open);
     } catch (error) {
-      this.close();
+      this.discard();
       throw error;
     }
   }
@@ -137,6 +139,14 @@ export abstract class TunBackend implements Backend {
     } finally {
       this.#open.host.close();
       this.#opening.close?.();
+    }
+  }
+
+  discard(): void {
+    try {
+      if (!this.closed && !this.lost()) this.#opening.discard?.(this.#open);
+    } finally {
+      this.close();
     }
   }
 

@@ -105,6 +105,13 @@ export function openBackendOf({ backend, queuePairs }: CheckedPortOptions): Back
   return isBackend(backend) ? withQueues(backend, queuePairs) : openBackend(backend, queuePairs);
 }
 
+/** Lets go of the backend of a port that can't be opened; one that was given open may have been there before. */
+export function discardBackend(backend: Backend, options: CheckedPortOptions): void {
+  const isGiven = isBackend(options.backend) && !options.plug;
+  if (isGiven || !backend.discard) backend.close();
+  else backend.discard();
+}
+
 /** Whether a backend was given open, and not as options. */
 export function isBackend(backend: PortOptions['backend']): backend is Backend {
   return 'queues' in backend;

@@ -17,7 +17,7 @@ export async function openPlugged(
     const offloads = plug.completeOnly ? 'none' : options.offloads;
     return open({ ...options, offloads, backend: tap, plug });
   } catch (error) {
-    tap.close();
+    tap.discard();
     // The first error is the cause; one of the way back is its consequence.
     await plug.remove().catch(() => undefined);
     throw error;

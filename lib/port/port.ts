@@ -10,6 +10,7 @@ import type { Offloads } from './offload.js';
 import {
   checkPortOptions,
   checkQueuePairs,
+  discardBackend,
   openBackendOf,
   resolveOffloads,
   slotPayload,
@@ -58,7 +59,8 @@ export class Port extends EventEmitter<PortEvents> {
     this.#plug = options.plug;
     this.#backend = openBackendOf(options);
     undo.push(() => {
-      this.#backend.close();
+      if (this.#closed) this.#backend.close();
+      else discardBackend(this.#backend, options);
     });
     const firstPair = QueuePair.open();
     undo.push(() => {
@@ -105,10 +107,10 @@ export class Port extends EventEmitter<PortEvents> {
    * Changes how many queue pairs there are, while the port runs. Those that are added listen as the
    * others do. Those that leave are the last, and not in {@link queues} from the start: what they were
    * given to send is sent, what had come by them is handed to the handlers, then they are closed. What
-   * they are given to send meanwhile may be lost, and what nobody listens for is; both are counted as
-   * `lost`. What waits in the kernel for one that leaves is handed over where the interface can be told
-   * to send no more to it (a tap, with the right to load an eBPF program, and without a program of the
-   * caller's) and the port listens and is not paused; else it is lost, in no counter.
+   * they are given to send meanwhile may be lost, and what nobody listens for is; both count as `lost`.
+   * What waits in the kernel for one that leaves is handed over where the interface can be kept from it
+   * (a tap, the right to load an eBPF program, none of the caller's) and the port listens and is not
+   * paused; else it is lost, in no counter.
    *
    * @param count  1 to 256.
    * @throws {VhostError} `ERR_VHOST_BACKEND_QUEUES`: the backend can't have so many;
@@ -124,8 +126,7 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   /**
-   * Copies a frame into the transmit ring. It goes out with others of this turn of the event loop, or
-   * at the next {@link flush}.
+   * Copies a frame into the transmit ring. It goes out with others of this turn, or at {@link flush}.
    *
    * @param bytes  The frame, from its destination address on, without checksum; 14 bytes to
    * {@link longestFrame}.
@@ -296,9 +297,9 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   /**
-   * Takes the port down: rings off the backend, watchers, worker, tap, eventfds, memory. Every view
-   * of its memory has length 0 afterwards. May be called at any time, also in a handler, and twice. The
-   * promise also waits until the port of an Open vSwitch bridge is removed.
+   * Takes the port down: rings off the backend, watchers, worker, tap, eventfds, memory. Every view of its
+   * memory has length 0 afterwards. May be called at any time, also in a handler, and twice. The promise
+   * also waits until the port of an Open vSwitch bridge is removed.
    */
   async close(): Promise<void> {
     const down = new Promise<void>((resolve) => {

@@ -8,6 +8,7 @@ import { TestNetwork } from '../support/network.js';
 import { processState } from '../support/process-state.js';
 import type { ProcessState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
+import { Macvtap } from '#lib/backend/macvtap';
 import { Tap } from '#lib/backend/tap';
 import { QueuePair } from '#lib/dataplane/queue-pair';
 import { openPort } from '#lib/port/port';
@@ -138,6 +139,30 @@ describeWith(['vhost', 'tun', 'root'], 'what a port leaves behind', function () 
     await busy.close();
     assert.deepEqual(processState(), before);
     assert.deepEqual(network.interfaces(), ['lo']);
+  });
+
+  it('leaves no interface that was to stay when a later step of its start fails', async () => {
+    const tap = { tap: 'p0', netns: network.name, persistent: true };
+    const tooSmall = { queueSize: 2, backend: { ...tap, mtu: 9000 } };
+    await assert.rejects(open(tooSmall), RangeError);
+    assert.deepEqual(network.interfaces(), ['lo']);
+    network.ip('link', 'add', 'd0', 'mtu', '9000', 'type', 'dummy');
+    network.ip('link', 'set', 'd0', 'up');
+    const macvtap = { macvtap: 'p1', link: 'd0', netns: network.name, persistent: true };
+    await assert.rejects(open({ queueSize: 2, backend: { ...macvtap, mtu: 9000 } }), RangeError);
+    assert.deepEqual(network.interfaces(), ['lo', 'd0']);
+    assert.throws(() => Macvtap.open(macvtap, 257), { code: 'EBUSY' });
+    assert.deepEqual(network.interfaces(), ['lo', 'd0']);
+  });
+
+  it('leaves an interface that was there before when a step of its start fails', async () => {
+    network.ip('tuntap', 'add', 'p0', 'mode', 'tap', 'vnet_hdr');
+    const tap = { tap: 'p0', netns: network.name, persistent: true };
+    const tooSmall = { queueSize: 2, backend: { ...tap, mtu: 9000 } };
+    await assert.rejects(open(tooSmall), RangeError);
+    assert.deepEqual(network.interfaces(), ['lo', 'p0']);
+    await (await open({ backend: tap })).close();
+    assert.deepEqual(network.interfaces(), ['lo', 'p0']);
   });
 
   it('refuses a second owner, and rings before their memory, as the kernel does', () => {

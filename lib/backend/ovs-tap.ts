@@ -1,5 +1,6 @@
 import { checkOvsOptions, tapOfOvs } from './ovs-options.js';
 import type { OvsTapOptions } from './ovs-options.js';
+import { runOvs } from './ovs-tools.js';
 import { addOvsPort } from './ovs.js';
 import type { OvsPort } from './ovs.js';
 import { Tap } from './tap.js';
@@ -14,13 +15,19 @@ export interface OvsTap {
  * Opens a tap, and makes it a port of the bridge that its options name; all or nothing.
  *
  * @param queueCount  How many queues it is to have in use.
- * @throws What {@link Tap.open} and {@link OvsPort.add} throw.
+ * @param signal  Aborting ends the wait for Open vSwitch.
+ * @throws What {@link Tap.open} and {@link OvsPort.add} throw; the signal's reason.
  */
-export async function openOvsTap(options: OvsTapOptions, queueCount?: number): Promise<OvsTap> {
+export async function openOvsTap(
+  options: OvsTapOptions,
+  queueCount?: number,
+  signal?: AbortSignal,
+): Promise<OvsTap> {
   const ovs = checkOvsOptions(options.ovs);
   const tap = Tap.open(tapOfOvs(options, ovs.mtu), queueCount);
   try {
-    return { tap, port: await addOvsPort(tap.name, ovs, options.up !== false) };
+    const linkUp = options.up !== false;
+    return { tap, port: await addOvsPort(tap.name, ovs, linkUp, runOvs, signal) };
   } catch (error) {
     tap.discard();
     throw error;

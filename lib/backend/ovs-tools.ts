@@ -31,6 +31,8 @@ export interface OvsCommand {
   readonly input?: string;
   /** Milliseconds; the program is told, and ended when it does not listen. */
   readonly timeout: number;
+  /** Aborting ends the program. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Runs a program; what it printed. */
@@ -47,8 +49,13 @@ interface Failure {
 /** Beyond its own time-out. */
 const GRACE = 2000;
 
-/** Runs a program of Open vSwitch without a shell, while the event loop goes on. */
-export async function runOvs({ program, args, input, timeout }: OvsCommand): Promise<string> {
+/**
+ * Runs a program of Open vSwitch without a shell, while the event loop goes on.
+ *
+ * @throws {OvsError} It failed, or did not answer in time. The signal's reason, when that was aborted.
+ */
+export async function runOvs(options: OvsCommand): Promise<string> {
+  const { program, args, input, timeout, signal } = options;
   const seconds = Math.max(1, Math.ceil(timeout / 1000));
   const command = [program, `--timeout=${String(seconds)}`, ...args];
   const began = performance.now();
@@ -57,22 +64,27 @@ export async function runOvs({ program, args, input, timeout }: OvsCommand): Pro
     if (runs.hasSubscribers) runs.publish({ command, input, error, milliseconds });
   };
   try {
-    const output = await execute(command, input, seconds * 1000 + GRACE);
+    const output = await execute(command, input, { timeout: seconds * 1000 + GRACE, signal });
     tell();
     return output;
   } catch (error) {
     const { stderr = '', ...reason } = error as Failure;
     const why = explain(command, reason, stderr.trim() || (error as Error).message);
     tell(why);
+    signal?.throwIfAborted();
     throw why;
   }
 }
 
-function execute([program = '', ...args]: string[], input: string | undefined, timeout: number) {
+function execute(
+  [program = '', ...args]: string[],
+  input: string | undefined,
+  until: { readonly timeout: number; readonly signal: AbortSignal | undefined },
+) {
   return new Promise<string>((resolve, reject) => {
     // Its complaints are matched: in the language that they were written in.
     const env = { ...process.env, LC_ALL: 'C' };
-    const options = { timeout, env, encoding: 'utf8', killSignal: 'SIGKILL' } as const;
+    const options = { ...until, env, encoding: 'utf8', killSignal: 'SIGKILL' } as const;
     const child = execFile(program, args, options, (error, stdout, stderr) => {
       if (!error) resolve(stdout);
       else reject(Object.assign(error as Error, { stderr }));

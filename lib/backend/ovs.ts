@@ -69,17 +69,21 @@ export class OvsPort {
   }
 }
 
-/** @internal See {@link OvsPort.add}; the options are checked, and the programs may be others. */
+/** @internal See {@link OvsPort.add}; the options are checked, the programs may be others, and aborting ends it. */
 export async function addOvsPort(
   name: string,
   options: CheckedOvsOptions,
   linkUp: boolean,
   run: RunOvs = runOvs,
+  signal?: AbortSignal,
 ): Promise<OvsPort> {
   const tools = new OvsVsctl(name, options, run);
-  const found = await tools.find();
+  // What takes things back goes on when the signal has come.
+  const adding = new OvsVsctl(name, options, (command) => run({ ...command, signal }));
+  const found = await adding.find();
   try {
-    return await addFound(name, tools, found, options, linkUp);
+    const state = await addFound(adding, found, linkUp);
+    return new OvsPort(name, tools, state, options.antiSpoof !== undefined);
   } catch (error) {
     // The first error is the cause; one of the way back is its consequence.
     await tools.remove().catch(() => undefined);
@@ -87,15 +91,9 @@ export async function addOvsPort(
   }
 }
 
-async function addFound(
-  name: string,
-  tools: OvsVsctl,
-  found: FoundPort,
-  options: CheckedOvsOptions,
-  linkUp: boolean,
-): Promise<OvsPort> {
+async function addFound(tools: OvsVsctl, found: FoundPort, linkUp: boolean): Promise<OvsPortState> {
   await tools.add(found);
   const state = await tools.verify(linkUp);
   await tools.guard(state.ofport, found.mark);
-  return new OvsPort(name, tools, state, options.antiSpoof !== undefined);
+  return state;
 }

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 
-import { portOptions } from './forward-options.js';
+import { openAll } from './forward-opening.js';
 import type { ForwardOptions } from './forward-options.js';
 import { ForwardReport } from './forward-report.js';
 import type { PortCounts } from './forward-report.js';
@@ -36,31 +36,12 @@ export async function forward(options: ForwardOptions): Promise<number> {
   process.stdout.on('error', end); // nobody reads any more
   const ports = new Map<string, Port>();
   try {
-    const failure = await openAll(options, ports, report, stop.signal);
+    const failure = await openAll(options, ports, report, stop.signal, openPort);
     if (failure !== undefined) return failure;
     return await new Forwarding(ports, report).run(stop);
   } finally {
     for (const port of ports.values()) await port.close();
   }
-}
-
-/** The exit status when one can't be opened. */
-async function openAll(
-  options: ForwardOptions,
-  ports: Map<string, Port>,
-  report: ForwardReport,
-  { aborted }: AbortSignal,
-): Promise<number | undefined> {
-  const each = portOptions(options);
-  for (const [i, { text }] of options.backends.entries()) {
-    if (aborted || !each[i]) return 0;
-    try {
-      ports.set(text, await openPort(each[i]));
-    } catch (error) {
-      return report.failed(text, error);
-    }
-  }
-  return undefined;
 }
 
 /** Between two a cable, which loses nothing; between more a switch. */

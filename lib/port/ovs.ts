@@ -10,7 +10,7 @@ export async function openPlugged(
 ): Promise<Port> {
   const { backend, signal } = options;
   if (isBackend(backend) || !('ovs' in backend)) return open(options);
-  const { tap, port: plug } = await openOvsTap(backend, options.queuePairs);
+  const { tap, port: plug } = await openOvsTap(backend, options.queuePairs, signal);
   try {
     signal?.throwIfAborted();
     // Where the bridge takes complete frames alone, no others are to be sent.

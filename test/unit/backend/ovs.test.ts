@@ -219,6 +219,19 @@ describe('OvsPort', () => {
     assert.equal(ovs.told.at(-1), 'ovs-vsctl --no-wait -- --if-exists del-port vn0');
   });
 
+  it('is taken back when it is not wanted any more while it is added', async () => {
+    const ovs = new FakeOvs({ bridge: { ports: set() }, interfaces: [UP] });
+    const controller = new AbortController();
+    ovs.fails = ({ args, signal }) => {
+      if (args.includes('add-port')) controller.abort();
+      return signal?.aborted ? (signal.reason as Error) : undefined;
+    };
+    const options = checkOvsOptions({ bridge: 'br0' });
+    const adding = addOvsPort('vn0', options, true, ovs.run, controller.signal);
+    await assert.rejects(adding, { name: 'AbortError' });
+    assert.deepEqual(ovs.told, ['ovs-vsctl -- --if-exists del-port vn0']);
+  });
+
   it('takes the port back when rules are refused, and tells that first error', async () => {
     const ovs = new FakeOvs({ bridge: { ports: set() }, interfaces: [UP] });
     const refusal = new OvsError('ERR_VHOST_OVS_PORT', 'no bundles here', []);
@@ -285,6 +298,15 @@ describe('a run of a program of Open vSwitch', () => {
       code: 'ERR_VHOST_OVS_DAEMON',
       message: /did not answer in time/,
     });
+  });
+
+  it('ends a program that is not waited for any more, and rejects with the reason', async () => {
+    program('exec sleep 60');
+    const controller = new AbortController();
+    const { signal } = controller;
+    const running = runOvs({ program: 'ovs-vsctl', args: [], timeout: 50_000, signal });
+    controller.abort('enough');
+    await assert.rejects(running, (reason) => reason === 'enough');
   });
 
   it('ends a program that does not end by itself', async () => {

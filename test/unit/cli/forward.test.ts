@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import path from 'node:path';
 
+import { openAll } from '#lib/cli/forward-opening';
 import { forwardOptions, portOptions } from '#lib/cli/forward-options';
+import { ForwardReport } from '#lib/cli/forward-report';
 
 const root = path.dirname(require.resolve('vhost-net/package.json'));
 const MAIN = path.join(root, 'dist/cli/main.js');
@@ -89,6 +92,42 @@ describe('vhost-net forward', () => {
     const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
     assert.match(stderr, /^vhost-net: tap:b+: tap must be a name of 1 to 15 bytes/);
     assert.equal(status, 2);
+  });
+
+  it('opens no more when it is told to end, ends the opening under way', async () => {
+    const stop = new AbortController();
+    const ports = new Map<string, string>();
+    const signals: AbortSignal[] = [];
+    const open = async ({ signal }: { signal?: AbortSignal }): Promise<string> => {
+      assert.ok(signal);
+      signals.push(signal);
+      if (signals.length < 2) return 'open';
+      setImmediate(() => {
+        stop.abort(0);
+      });
+      await once(signal, 'abort');
+      throw signal.reason;
+    };
+    const all = options('tap:a', 'tap:b', 'tap:c');
+    assert.equal(await openAll(all, ports, new ForwardReport(true), stop.signal, open), 0);
+    assert.deepEqual([...ports.keys()], ['tap:a']);
+    assert.equal(signals.length, 2, 'and the third is not begun');
+  });
+
+  it('does not close ports by the signal that ends it: their counters come first', async () => {
+    const stop = new AbortController();
+    const signals: AbortSignal[] = [];
+    const open = ({ signal }: { signal?: AbortSignal }): Promise<string> => {
+      if (signal) signals.push(signal);
+      return Promise.resolve('open');
+    };
+    const report = new ForwardReport(true);
+    await openAll(options('tap:a', 'tap:b'), new Map(), report, stop.signal, open);
+    stop.abort(0);
+    assert.deepEqual(
+      signals.map(({ aborted }) => aborted),
+      [false, false],
+    );
   });
 
   it('explains itself', () => {

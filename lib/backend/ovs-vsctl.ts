@@ -25,8 +25,10 @@ export interface OvsPortState {
 export interface FoundPort {
   /** A port of this name is there, on this bridge or another. */
   readonly where: 'nowhere' | 'here' | 'elsewhere';
-  /** Our mark on it. */
-  readonly mark: string | undefined;
+  /** Whether it has our mark. */
+  readonly marked: boolean;
+  /** The bridge on which it has rules of ours. */
+  readonly guardedOn: string | undefined;
 }
 
 /**
@@ -67,18 +69,27 @@ export class OvsVsctl {
     const { bridge, port, iface } = await this.#look();
     const where = !port ? 'nowhere' : isPortOf(bridge, port) ? 'here' : 'elsewhere';
     const ids = (iface?.['external_ids'] ?? {}) as Readonly<Record<string, string>>;
-    const mark = ids[MARK];
-    if (where !== 'elsewhere' || mark !== undefined) return { where, mark };
+    const marked = ids[MARK] !== undefined;
+    if (where !== 'elsewhere' || marked) {
+      const guardedOn = ids[MARK] === GUARDED ? await this.#bridgeOf(where) : undefined;
+      return { where, marked, guardedOn };
+    }
     const message = `${this.#name} is a port of another bridge than ${this.#options.bridge}`;
     throw new OvsError('ERR_VHOST_OVS_PORT', message, [], `ovs-vsctl del-port ${this.#name}`);
   }
 
+  async #bridgeOf(where: FoundPort['where']): Promise<string> {
+    if (where !== 'elsewhere') return this.#options.bridge;
+    return (await this.#vsctl([['port-to-br', this.#name]], ['--no-wait'])).trim();
+  }
+
   /** Adds the port, or makes the one that is there what was asked for; waits for the daemon. */
-  async add({ where, mark }: FoundPort): Promise<void> {
+  async add({ where, marked, guardedOn }: FoundPort): Promise<void> {
     const { bridge } = this.#options;
+    if (guardedOn !== undefined && where === 'elsewhere') await this.unguard(guardedOn);
     const moved = where === 'elsewhere' ? ['--if-exists', 'del-port', this.#name, '--'] : [];
     const add = [...moved, '--may-exist', 'add-port', bridge, this.#name];
-    const forget = mark === undefined ? [] : ['clear', 'Interface', this.#name, 'external_ids'];
+    const forget = !marked ? [] : ['clear', 'Interface', this.#name, 'external_ids'];
     await this.#vsctl([add, forget, ...this.#settings()]);
   }
 
@@ -140,23 +151,26 @@ export class OvsVsctl {
   }
 
   /** Rules against spoofing, in the place of those that are there. */
-  async guard(ofport: number, mark: string | undefined): Promise<void> {
+  async guard(ofport: number, { where, guardedOn }: FoundPort): Promise<void> {
     const { antiSpoof } = this.#options;
     if (!antiSpoof) {
-      if (mark === GUARDED) await this.unguard();
+      if (guardedOn !== undefined && where === 'here') await this.unguard();
       return;
     }
     const cookie = flowCookie(this.#name);
     const rules = antiSpoofRules(ofport, antiSpoof).map((rule) => `add cookie=${cookie},${rule}`);
     const input = [`delete cookie=${cookie}/-1`, ...rules, ''].join('\n');
-    await this.#ofctl([...OPENFLOW, 'add-flows', this.#management(), '-'], input);
+    await this.#ofctl(
+      [...OPENFLOW, 'add-flows', this.#management(this.#options.bridge), '-'],
+      input,
+    );
   }
 
   /** Removes the rules of this port. With the daemon or the bridge they are gone as well. */
-  async unguard(): Promise<void> {
+  async unguard(bridge = this.#options.bridge): Promise<void> {
     const match = `cookie=${flowCookie(this.#name)}/-1`;
     try {
-      await this.#ofctl(['del-flows', this.#management(), match]);
+      await this.#ofctl(['del-flows', this.#management(bridge), match]);
     } catch (error) {
       if ((error as OvsError).code !== 'ERR_VHOST_OVS_DAEMON') throw error;
     }
@@ -173,6 +187,12 @@ export class OvsVsctl {
     } catch {
       await this.#vsctl([command], ['--no-wait']);
     }
+  }
+
+  /** Takes our mark from the port, which is somebody else's then. */
+  async unmark(): Promise<void> {
+    const command = ['--if-exists', 'remove', 'Interface', this.#name, 'external_ids', MARK];
+    await this.#vsctl([command], ['--no-wait']);
   }
 
   async #look(): Promise<{ bridge: OvsRow; port: OvsRow | undefined; iface: OvsRow | undefined }> {
@@ -223,8 +243,8 @@ export class OvsVsctl {
   }
 
   /** Where the daemon listens for rules: beside its database, under the bridge's name. */
-  #management(): string {
-    const { bridge, database } = this.#options;
+  #management(bridge: string): string {
+    const { database } = this.#options;
     if (database === undefined) return bridge;
     return `unix:${path.join(path.dirname(database.slice('unix:'.length)), `${bridge}.mgmt`)}`;
   }

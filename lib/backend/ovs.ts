@@ -23,7 +23,8 @@ export class OvsPort {
    * Makes an existing interface a port of a bridge, and waits for the daemon's answer. A port of this
    * name that is there already, such as that of a process that was killed, is adopted and made what was
    * asked for; from another bridge only what this package had added there. When a step fails,
-   * everything is taken back.
+   * the port and its rules are taken back; one that somebody else had added stays, as far as it was
+   * changed already.
    *
    * @param name  The interface. It should have the MTU of the options already.
    * @param linkUp  Whether to wait until the daemon sees a carrier. Default: true.
@@ -60,13 +61,15 @@ export class OvsPort {
     return (this.#removed ??= this.#remove());
   }
 
-  /** Both at once: what began goes on when this process ends meanwhile. */
-  async #remove(): Promise<void> {
-    const steps = [this.#tools.remove()];
-    if (this.#guarded) steps.push(this.#tools.unguard());
-    const results = await Promise.allSettled(steps);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  #remove(): Promise<void> {
+    return together([this.#tools.remove(), ...(this.#guarded ? [this.#tools.unguard()] : [])]);
   }
+}
+
+/** All at once: what began goes on when this process ends meanwhile. */
+async function together(steps: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(steps);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 /** @internal See {@link OvsPort.add}; the options are checked, the programs may be others, and aborting ends it. */
@@ -86,7 +89,7 @@ export async function addOvsPort(
     return new OvsPort(name, tools, state, options.antiSpoof !== undefined);
   } catch (error) {
     // The first error is the cause; one of the way back is its consequence.
-    await tools.remove().catch(() => undefined);
+    await takeBack(tools, found, options).catch(() => undefined);
     throw error;
   }
 }
@@ -94,6 +97,12 @@ export async function addOvsPort(
 async function addFound(tools: OvsVsctl, found: FoundPort, linkUp: boolean): Promise<OvsPortState> {
   await tools.add(found);
   const state = await tools.verify(linkUp);
-  await tools.guard(state.ofport, found.mark);
+  await tools.guard(state.ofport, found);
   return state;
+}
+
+function takeBack(tools: OvsVsctl, found: FoundPort, options: CheckedOvsOptions): Promise<void> {
+  const ours = found.where === 'nowhere' || found.marked;
+  const guarded = options.antiSpoof !== undefined || found.guardedOn !== undefined;
+  return together([ours ? tools.remove() : tools.unmark(), ...(guarded ? [tools.unguard()] : [])]);
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 
 import { Capture, checksums } from '../support/capture.js';
@@ -237,6 +238,25 @@ describeWith(['vhost', 'tun', 'root', 'ovs'], 'a port of Open vSwitch', () => {
     await ovs.startDaemon();
     assert.deepEqual(processState(), before);
     assert.deepEqual(inside.interfaces(), interfaces);
+  }).timeout(LONG);
+
+  it("leaves somebody else's port on its bridge when a step fails", async () => {
+    const { ovs, inside } = site;
+    ovs.vsctl('--no-wait', 'add-port', 'br0', 'theirs');
+    const { PATH } = process.env;
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vnt-ovs-'));
+    fs.symlinkSync('/usr/bin/ovs-vsctl', path.join(folder, 'ovs-vsctl')); // and no ovs-ofctl
+    process.env['PATH'] = folder;
+    await assert
+      .rejects(site.openPort({ antiSpoof: { mac: spoofs.mac } }, 'theirs'), {
+        code: 'ERR_VHOST_OVS_TOOL',
+      })
+      .finally(() => (process.env['PATH'] = PATH));
+    fs.rmSync(folder, { recursive: true });
+    assert.deepEqual(ovs.ports('br0'), ['theirs', 'v1']);
+    assert.equal(ovs.vsctl('get', 'Interface', 'theirs', 'external_ids'), '{}');
+    assert.ok(!inside.interfaces().includes('theirs'));
+    ovs.vsctl('del-port', 'theirs');
   }).timeout(LONG);
 
   it('carries on after the daemon was killed and started again, and after the tap was deleted', async () => {

@@ -38,6 +38,7 @@ class FakeOvs {
     const error = this.fails?.(command);
     if (error) return Promise.reject(error);
     if (command.args.includes('--format=json')) return Promise.resolve(this.#tables());
+    if (command.args.includes('port-to-br')) return Promise.resolve('br1\n');
     this.commands.push(command);
     return Promise.resolve('');
   };
@@ -169,6 +170,17 @@ describe('OvsPort', () => {
     assert.deepEqual(strange.told, []);
   });
 
+  it('leaves no rules behind on the bridge that it is taken from', async () => {
+    const guarded = { ...UP, external_ids: ['map', [['vhost-net', 'guarded']]] };
+    const bridge = { ports: set(OTHER) };
+    const ovs = new FakeOvs({ bridge, port: PORT, interfaces: [guarded] });
+    await add(ovs, { database: 'unix:/run/h1/db.sock' });
+    const [first, second] = ovs.told;
+    const socket = 'unix:/run/h1/br1.mgmt';
+    assert.equal(first, `ovs-ofctl del-flows ${socket} cookie=${flowCookie('vn0')}/-1`);
+    assert.match(second ?? '', /--if-exists del-port vn0 -- --may-exist add-port br0 vn0/);
+  });
+
   it('keeps its number, for when its tap comes back', async () => {
     const ovs = new FakeOvs({
       bridge: { ports: set() },
@@ -217,6 +229,28 @@ describe('OvsPort', () => {
       args.includes('--no-wait') ? undefined : new OvsError('ERR_VHOST_OVS_DAEMON', 'silent', []);
     await port.remove();
     assert.equal(ovs.told.at(-1), 'ovs-vsctl --no-wait -- --if-exists del-port vn0');
+  });
+
+  it('takes its rules back as well when a step fails', async () => {
+    const ovs = new FakeOvs({ bridge: { ports: set() }, interfaces: [UP] });
+    const refusal = new OvsError('ERR_VHOST_OVS_PORT', 'no bundles here', []);
+    ovs.fails = ({ args }) => (args.includes('--bundle') ? refusal : undefined);
+    await assert.rejects(add(ovs, { antiSpoof: { mac: MAC } }), refusal);
+    assert.deepEqual(ovs.told.slice(1), [
+      'ovs-vsctl -- --if-exists del-port vn0',
+      `ovs-ofctl del-flows br0 cookie=${flowCookie('vn0')}/-1`,
+    ]);
+  });
+
+  it("leaves somebody else's port where it is when a step fails, without its mark", async () => {
+    const ovs = new FakeOvs({ bridge: { ports: PORT }, port: PORT, interfaces: [UP] });
+    const refusal = new OvsError('ERR_VHOST_OVS_PORT', 'no bundles here', []);
+    ovs.fails = ({ args }) => (args.includes('--bundle') ? refusal : undefined);
+    await assert.rejects(add(ovs, { antiSpoof: { mac: MAC } }), refusal);
+    assert.deepEqual(ovs.told.slice(1), [
+      'ovs-vsctl --no-wait -- --if-exists remove Interface vn0 external_ids vhost-net',
+      `ovs-ofctl del-flows br0 cookie=${flowCookie('vn0')}/-1`,
+    ]);
   });
 
   it('is taken back when it is not wanted any more while it is added', async () => {

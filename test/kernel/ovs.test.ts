@@ -9,7 +9,7 @@ import { iperf } from '../support/iperf.js';
 import { TestNetwork } from '../support/network.js';
 import { OpenVSwitch } from '../support/open-vswitch.js';
 import { root } from '../support/packed.js';
-import { processState } from '../support/process-state.js';
+import { allWorkers, processState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import { Running } from '../support/running.js';
 import { spoofs } from '../support/spoofs.js';
@@ -77,16 +77,6 @@ class Site {
     await this.#ovs?.close();
     for (const network of [this.inside, this.near, this.far]) network.close();
   }
-}
-
-/** Names of all threads of workers. */
-function workers(): string[] {
-  return fs.readdirSync('/proc').flatMap((pid) => {
-    const comm = path.join('/proc', pid, 'comm');
-    if (!/^\d+$/.test(pid) || !fs.existsSync(comm)) return [];
-    const name = fs.readFileSync(comm, 'utf8').trim();
-    return name.startsWith('vhost-') ? [name] : [];
-  });
 }
 
 for (const datapath of ['system', 'netdev'] as const) {
@@ -282,7 +272,7 @@ describeWith(['vhost', 'tun', 'root', 'ovs'], 'a port of Open vSwitch', () => {
   it(`is adopted by the next process when one was killed under traffic, ${String(CRASHES)} times`, async function () {
     this.timeout(LONG + CRASHES * 20_000);
     const { inside, near, far, ovs } = site;
-    const before = workers();
+    const before = allWorkers();
     const taps = [`tap:eth0@${near.name}`, `tap:vn0@${inside.name}`];
     const command = [process.execPath, MAIN, 'forward', ...taps, '--ovs', 'br0', '--json'];
     const start = async () => {
@@ -298,8 +288,9 @@ describeWith(['vhost', 'tun', 'root', 'ovs'], 'a port of Open vSwitch', () => {
       const received = () => Number(near.sh('cat /sys/class/net/eth0/statistics/rx_packets'));
       await process.until(() => received() > 0);
       numbers.add(column('Interface', 'ofport'));
+      assert.equal(allWorkers().length, before.length + taps.length);
       assert.equal(await process.end('SIGKILL'), 'SIGKILL');
-      assert.deepEqual(workers(), before);
+      assert.deepEqual(allWorkers(), before);
       assert.deepEqual(near.interfaces(), ['lo']);
       assert.ok(!inside.interfaces().includes('vn0'));
       assert.deepEqual(ovs.ports('br0'), ['v1', 'vn0'], 'left behind, to be adopted');

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { root } from '../support/packed.js';
+import { allWorkers } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import type { TraceReport } from '#lib/trace/report';
 
@@ -32,13 +33,9 @@ const NODES = [
 
 /** What may not stay: threads of vhost, taps, instances. */
 function leftovers(): string[] {
-  const threads = fs.readdirSync('/proc').flatMap((pid) => {
-    const comm = path.join('/proc', pid, 'comm');
-    return /^\d+$/.test(pid) && fs.existsSync(comm) ? fs.readFileSync(comm, 'utf8').trim() : [];
-  });
   const folder = `${TRACEFS}/instances`;
   return [
-    ...threads.filter((name) => name.startsWith('vhost-')),
+    ...allWorkers(),
     ...fs.readdirSync('/sys/class/net').filter((name) => name.startsWith('vnt')),
     ...(fs.existsSync(folder) ? fs.readdirSync(folder) : []),
   ];

@@ -10,19 +10,24 @@ export interface ProcessState {
   readonly workers: readonly string[];
 }
 
-/** Threads below a folder whose names fit. */
+/** Threads of a folder of them whose name fits, as `name:tid`. */
 function threads(folder: string, fits: RegExp): string[] {
-  return fs
-    .readdirSync(folder)
-    .filter((entry) => /^\d+$/.test(entry))
-    .flatMap((tid) => {
-      try {
-        const comm = fs.readFileSync(`${folder}/${tid}/comm`, 'utf8').trim();
-        return fits.test(comm) ? [`${comm}:${tid}`] : [];
-      } catch {
-        return []; // It ended while we looked.
-      }
-    });
+  return numbers(folder).flatMap((tid) => {
+    try {
+      const comm = fs.readFileSync(`${folder}/${tid}/comm`, 'utf8').trim();
+      return fits.test(comm) ? [`${comm}:${tid}`] : [];
+    } catch {
+      return []; // It ended while we looked.
+    }
+  });
+}
+
+function numbers(folder: string): string[] {
+  try {
+    return fs.readdirSync(folder).filter((entry) => /^\d+$/.test(entry));
+  } catch {
+    return []; // As above.
+  }
 }
 
 function workers(): string[] {
@@ -34,6 +39,11 @@ function workers(): string[] {
 export function machineThreads(): string[] {
   const own = new RegExp(`^kvm-.*\\b${String(process.pid)}$`);
   return [...threads('/proc/self/task', /^(vcpu-|kvm-)/), ...threads('/proc', own)].sort();
+}
+
+/** Workers of every process: threads of it from Linux 6.4 on, before that of the kernel. */
+export function allWorkers(): string[] {
+  return numbers('/proc').flatMap((pid) => threads(`/proc/${pid}/task`, /^vhost-/));
 }
 
 /** Counts now, after a garbage collection. */

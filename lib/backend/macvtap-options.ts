@@ -35,7 +35,7 @@ export interface MacvtapOptions extends LinkOptions {
   link?: string;
   /** Only with `link`, and only of one that is created. Default: `bridge`. */
   mode?: MacvtapMode;
-  /** Let one that was created stay after {@link Macvtap.close}. Default: false. */
+  /** Whether it stays after {@link Macvtap.close}. Default: one that was created goes, one that was there stays. */
   persistent?: boolean;
 }
 
@@ -46,13 +46,13 @@ export interface CheckedMacvtapOptions extends CheckedLinkOptions {
   readonly macvtap: string;
   readonly link: string | undefined;
   readonly mode: number;
-  readonly persistent: boolean;
+  readonly persistent: boolean | undefined;
 }
 
 /** @throws {TypeError} or `RangeError`, naming the option that does not fit. */
 export function checkMacvtapOptions(options: MacvtapOptions): CheckedMacvtapOptions {
   checkKnown(options, KNOWN);
-  const { macvtap, link, mode, persistent = false } = options;
+  const { macvtap, link, mode, persistent } = options;
   checkName('macvtap', macvtap);
   if (link !== undefined) checkName('link', link);
   if (mode !== undefined && !Object.hasOwn(MODES, mode)) {

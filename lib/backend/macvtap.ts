@@ -7,6 +7,7 @@ import { VhostError, VhostSystemError } from '../errors.js';
 import { Links, openNetns } from '../sys/link.js';
 import type { NativeDescriptor } from '../sys/link.js';
 import { Tun } from '../sys/tun.js';
+import { MACVLAN_MODE_PASSTHRU } from '../uapi/link.js';
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '../uapi/tun.js';
 import { allOrNothing } from '../undo.js';
 
@@ -18,7 +19,8 @@ function netnsOf({ netns }: CheckedMacvtapOptions): NativeDescriptor | undefined
 }
 
 /** Whether it was created; false: it was there already. */
-function create({ macvtap, link, mode }: CheckedMacvtapOptions, links: Links): boolean {
+function create(options: CheckedMacvtapOptions, links: Links): boolean {
+  const { macvtap, link, mode } = options;
   if (link === undefined) return false;
   try {
     links.addMacvtap(macvtap, links.get(link).index, mode);
@@ -26,13 +28,25 @@ function create({ macvtap, link, mode }: CheckedMacvtapOptions, links: Links): b
   } catch (error) {
     if (!(error instanceof VhostSystemError)) throw error;
     if (error.code === 'EEXIST') return false;
-    if (error.request !== 'RTM_GETLINK') throw error;
-    throw absent(error, `there is no interface ${link} to create it above`);
+    throw hinted(error, whyRefused(error, options));
   }
 }
 
-function absent({ errno, syscall, request, path }: VhostSystemError, hint: string): Error {
-  return new VhostSystemError(-errno, syscall, request, path, hint);
+function whyRefused(
+  { code, request }: VhostSystemError,
+  { link = '', mode }: CheckedMacvtapOptions,
+): string | undefined {
+  if (request === 'RTM_GETLINK') return `there is no interface ${link} to create it above`;
+  // The kernel has one EINVAL for all causes; with a valid mode this is the usual one.
+  if (code !== 'EINVAL') return undefined;
+  return mode === MACVLAN_MODE_PASSTHRU
+    ? `in mode passthru it has ${link} to itself: delete what else is above it`
+    : `something in mode passthru may have ${link} to itself`;
+}
+
+function hinted(error: VhostSystemError, hint: string | undefined): VhostSystemError {
+  const { errno, syscall, request, path } = error;
+  return hint === undefined ? error : new VhostSystemError(-errno, syscall, request, path, hint);
 }
 
 function find(name: string, netns: NativeDescriptor | undefined): HostInterface {
@@ -40,7 +54,7 @@ function find(name: string, netns: NativeDescriptor | undefined): HostInterface 
     return new HostInterface(name, netns);
   } catch (error) {
     if (!(error instanceof VhostSystemError) || error.code !== 'ENODEV') throw error;
-    throw absent(error, `there is no interface ${name}: name the link to create it above`);
+    throw hinted(error, `there is no interface ${name}: name the link to create it above`);
   }
 }
 
@@ -60,7 +74,8 @@ class NamedMacvtap implements TunOpening {
   readonly lostCode = 'ENOLINK';
   readonly #options: CheckedMacvtapOptions;
   #created = false;
-  #stays: boolean;
+  /** Undefined: as it was before. */
+  #stays: boolean | undefined;
 
   constructor(options: CheckedMacvtapOptions) {
     this.#options = options;
@@ -120,11 +135,13 @@ class NamedMacvtap implements TunOpening {
   }
 
   onClose({ host }: OpenTun): void {
-    if (this.#created && !this.#stays) host.delete();
+    const stays = this.#stays ?? !this.#created;
+    if (!stays) host.delete();
   }
 
+  /** What was there before stays. */
   discard(): void {
-    this.#stays = false;
+    this.#stays = !this.#created;
   }
 }
 

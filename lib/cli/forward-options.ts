@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 
 import type { PortOptions } from '../index.js';
@@ -23,6 +24,9 @@ export interface ForwardOptions {
 }
 
 const MOST_QUEUES = 8;
+
+/** Bytes of an interface's name. */
+const LONGEST_NAME = 15;
 
 const OPTIONS = {
   json: { type: 'boolean' },
@@ -78,8 +82,8 @@ function complaint(
 /** How the ports of the command are opened, in the order of the command line. */
 export function portOptions({ backends, ovs, queues }: ForwardOptions): PortOptions[] {
   const lastTap = backends.findLast(({ kind }) => kind === 'tap');
-  return backends.map((backend, i) => ({
-    backend: backendOptions(backend, i, backend === lastTap ? ovs : undefined),
+  return backends.map((backend) => ({
+    backend: backendOptions(backend, backend === lastTap ? ovs : undefined),
     offloads: 'auto',
     ...(queues > 1 && { queuePairs: queues }),
   }));
@@ -87,7 +91,6 @@ export function portOptions({ backends, ovs, queues }: ForwardOptions): PortOpti
 
 function backendOptions(
   { kind, name, netns }: BackendName,
-  index: number,
   bridge: string | undefined,
 ): PortOptions['backend'] {
   const place = netns === undefined ? {} : { netns };
@@ -97,13 +100,22 @@ function backendOptions(
       return { tap: name, ...place, ...ovs };
     case 'macvtap':
       // Only with the link to itself it gets frames that are for others.
-      return { macvtap: macvtapName(index), link: name, mode: 'passthru', ...place };
+      return {
+        macvtap: macvtapName(name),
+        link: name,
+        mode: 'passthru',
+        persistent: false,
+        ...place,
+      };
     case 'packet':
       return { packet: name, ...place };
   }
 }
 
-/** One that no other command has, nor another backend of this one. */
-function macvtapName(index: number): string {
-  return `mvt${String(process.pid)}x${String(index)}`;
+/** Follows from the link: the next command takes over what a killed one has left there. */
+function macvtapName(link: string): string {
+  const name = `mvt-${link}`;
+  if (Buffer.byteLength(name) <= LONGEST_NAME) return name;
+  const digest = createHash('sha256').update(link).digest('hex');
+  return `mvt-${digest}`.slice(0, LONGEST_NAME);
 }

@@ -4,8 +4,9 @@ import { openAll } from './forward-opening.js';
 import type { ForwardOptions } from './forward-options.js';
 import { ForwardReport } from './forward-report.js';
 import type { PortCounts } from './forward-report.js';
+import { claimLink } from './link-claim.js';
 import { Cable, LearningSwitch, openPort } from '../index.js';
-import type { FabricCounters, Port, PortStatistics } from '../index.js';
+import type { FabricCounters, Port, PortOptions, PortStatistics } from '../index.js';
 
 export { forwardOptions } from './forward-options.js';
 
@@ -36,12 +37,17 @@ export async function forward(options: ForwardOptions): Promise<number> {
   process.stdout.on('error', end); // nobody reads any more
   const ports = new Map<string, Port>();
   try {
-    const failure = await openAll(options, ports, report, stop.signal, openPort);
+    const failure = await openAll(options, ports, report, stop.signal, openClaimed);
     if (failure !== undefined) return failure;
     return await new Forwarding(ports, report).run(stop);
   } finally {
     for (const port of ports.values()) await port.close();
   }
+}
+
+async function openClaimed(options: PortOptions): Promise<Port> {
+  await claimLink(options.backend);
+  return openPort(options);
 }
 
 /** Between two a cable, which loses nothing; between more a switch. */

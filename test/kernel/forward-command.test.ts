@@ -112,6 +112,31 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net forward', () => {
     }).timeout(LONG);
   }
 
+  it('takes over the macvtap of a command that was killed, and refuses one whose command lives', async () => {
+    const [host, , between] = hosts;
+    assert.ok(host && between);
+    between.ip('link', 'add', 'v1', 'type', 'dummy');
+    const backends = [`tap:vn0@${host.name}`, `macvtap:v1@${between.name}`];
+    const open = async () => {
+      const command = start(...backends, '--json');
+      await command.until(() => command.lines('ready').length > 0);
+      return command;
+    };
+    const first = await open();
+    const second = new Running(process.execPath, MAIN, 'forward', ...backends.toReversed());
+    assert.equal(await second.ended(), 1);
+    assert.match(second.complaints, /macvtap:v1@\S+: another vhost-net forward has v1/);
+    assert.equal(await first.end('SIGKILL'), 'SIGKILL');
+    assert.deepEqual(between.interfaces(), ['lo', 'v1', 'mvt-v1']);
+    const last = await open();
+    assert.equal(await last.end(), 0, last.complaints);
+    assert.deepEqual(between.interfaces(), ['lo', 'v1']);
+    between.ip('link', 'add', 'other', 'link', 'v1', 'type', 'macvlan');
+    const refused = start(...backends);
+    assert.equal(await refused.ended(), 1);
+    assert.match(refused.complaints, /in mode passthru it has v1 to itself: delete what else/);
+  }).timeout(LONG);
+
   it('switches between three hosts: what two say to each other the third does not hear', async () => {
     const command = await join(3);
     ping(0, 1);

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 
 import { openAll } from '#lib/cli/forward-opening';
 import { forwardOptions, portOptions } from '#lib/cli/forward-options';
 import { ForwardReport } from '#lib/cli/forward-report';
+import { claimLink } from '#lib/cli/link-claim';
+import type { MacvtapOptions } from '#lib/backend/macvtap-options';
 
 const root = path.dirname(require.resolve('vhost-net/package.json'));
 const MAIN = path.join(root, 'dist/cli/main.js');
@@ -40,11 +42,35 @@ describe('vhost-net forward', () => {
       { tap: 'b', netns: '/run/netns/x' },
       { packet: 'veth1' },
     ]);
-    const name = `mvt${String(process.pid)}`;
+    const rest = { mode: 'passthru', persistent: false };
     assert.deepEqual(backends('macvtap:eth0', 'macvtap:eth1@blue'), [
-      { macvtap: `${name}x0`, link: 'eth0', mode: 'passthru' },
-      { macvtap: `${name}x1`, link: 'eth1', mode: 'passthru', netns: 'blue' },
+      { macvtap: 'mvt-eth0', link: 'eth0', ...rest },
+      { macvtap: 'mvt-eth1', link: 'eth1', netns: 'blue', ...rest },
     ]);
+  });
+
+  it('names a macvtap after its link, whatever its length, so that the next command finds it', () => {
+    const [a, b] = backends('macvtap:enp0s31f6-abc', 'macvtap:enp0s31f6-abd') as MacvtapOptions[];
+    assert.match(a?.macvtap ?? '', /^mvt-[0-9a-f]{11}$/);
+    assert.notEqual(a?.macvtap, b?.macvtap);
+  });
+
+  it('refuses a link that another process has, and takes one whose process has ended', async () => {
+    const link = `vnt${String(process.pid)}`;
+    const claim = `require('${root}/dist/cli/link-claim.js').claimLink({ macvtap: 'm', link: '${link}' })`;
+    const other = spawn(process.execPath, [
+      '-e',
+      `${claim}.then(() => { console.log('has it'); setInterval(() => 0, 1e6); })`,
+    ]);
+    await once(other.stdout, 'readable');
+    await assert.rejects(claimLink({ macvtap: 'm', link }), {
+      message: `another vhost-net forward has ${link}`,
+    });
+    const ended = once(other, 'close');
+    other.kill('SIGKILL');
+    await ended;
+    await claimLink({ macvtap: 'm', link });
+    await claimLink({ packet: link });
   });
 
   it('makes the last tap, and no other, a port of the bridge: two would be a loop', () => {

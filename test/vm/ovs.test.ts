@@ -21,7 +21,9 @@ describeWith(['kvm', 'vhost', 'tun', 'root', 'ovs'], 'machines on a bridge of Op
     ovs.addBridge('br0');
     network.ip('link', 'set', 'br0', 'up');
   });
+  const guests: Guest[] = [];
   afterEach(async () => {
+    for (const guest of guests.splice(0)) await guest.stop();
     await ovs.close();
     network.close();
   });
@@ -36,6 +38,7 @@ describeWith(['kvm', 'vhost', 'tun', 'root', 'ovs'], 'machines on a bridge of Op
       { backend: plugged(`vm${String(number)}`), mac: `02:00:00:00:01:0${String(number)}` },
     ];
     const guest = await Guest.boot('6.1-cloud', { net });
+    guests.push(guest);
     await guest.sh(`ip addr add 10.78.0.${String(number)}/24 dev eth0; ip link set eth0 up`);
     return guest;
   }
@@ -50,9 +53,10 @@ describeWith(['kvm', 'vhost', 'tun', 'root', 'ovs'], 'machines on a bridge of Op
       const output = await first.sh(`ping -q -c 20 -i 0.1 -W 5 ${address}`);
       assert.match(output, /20 packets transmitted, 20 packets received/);
     }
-    await second.sh('nc -l -p 5001 > /tmp/got & sleep 1');
-    await first.sh('dd if=/dev/zero bs=64k count=32 2>/dev/null | nc -w 5 10.78.0.2 5001');
-    assert.equal(await second.sh('wait; wc -c < /tmp/got'), String(32 * 65536));
+    const make =
+      'mkdir /tmp/www; head -c 2097152 /dev/urandom > /tmp/www/file; md5sum < /tmp/www/file';
+    const sent = await second.sh(`${make}; httpd -p 80 -h /tmp/www`);
+    assert.equal(await first.sh('wget -q -O - http://10.78.0.2/file | md5sum'), sent);
     for (const guest of [first, second]) await guest.stop();
     await port.close();
     assert.deepEqual(ovs.ports('br0'), []);

@@ -96,6 +96,35 @@ function applyTo(tun: Tun, options: CheckedTapOptions): void {
   if (persistent !== undefined) tun.setPersist(persistent);
 }
 
+/** How many queues it has, of whomever; undefined: it does not say. */
+function queueCount(host: HostInterface): number | undefined {
+  try {
+    return host.queueCount();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENODEV') throw error;
+    return undefined;
+  }
+}
+
+/** Undefined without the right to load a program. */
+function spread(count: number): NativeDescriptor | undefined {
+  try {
+    return spreadOver(count);
+  } catch (error) {
+    if (error instanceof VhostSystemError) return undefined;
+    throw error;
+  }
+}
+
+/** With the interface the program is gone too. */
+function endSteering(tun: Tun, lostCode: string): void {
+  try {
+    if (!tun.closed) tun.setSteering(undefined);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== lostCode) throw error;
+  }
+}
+
 /** By name: the interface is created, or attached to. */
 class NamedTap implements TunOpening {
   readonly lostCode = 'EBADFD';
@@ -156,23 +185,21 @@ class NamedTap implements TunOpening {
     if (this.#options.program) tun.setFilter(this.#options.program);
   }
 
-  /** A program of the caller's stays in force; without the right to load one, the kernel chooses on. */
-  steerAway({ tun }: OpenTun, count: number): (() => void) | undefined {
-    if (this.#steering) return undefined;
-    let program: NativeDescriptor;
-    try {
-      program = spreadOver(count);
-    } catch (error) {
-      if (error instanceof VhostSystemError) return undefined;
-      throw error;
-    }
+  /**
+   * A program of the caller's stays in force, and so does what others with queues of it may have set, whose
+   * queues are counted among ours besides. Without the right to load one, the kernel chooses on.
+   */
+  steerAway({ tun, host }: OpenTun, count: number, inUse: number): (() => void) | undefined {
+    if (this.#steering || queueCount(host) !== inUse) return undefined;
+    const program = spread(count);
+    if (!program) return undefined;
     try {
       tun.setSteering(program);
     } finally {
       program.close();
     }
     return () => {
-      if (!tun.closed) tun.setSteering(undefined);
+      endSteering(tun, this.lostCode);
     };
   }
 

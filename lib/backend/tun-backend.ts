@@ -29,7 +29,7 @@ export interface TunOpening {
   /** And what behind. */
   afterQueues?(open: OpenTun): void;
   /** Lets nothing more come to the queues from `count` on; what ends that, or undefined: it can't be. */
-  steerAway?(open: OpenTun, count: number): (() => void) | undefined;
+  steerAway?(open: OpenTun, count: number, inUse: number): (() => void) | undefined;
   /** What the first queue answers to `TUNGETIFF` when its interface is gone. */
   readonly lostCode: string;
   /** What is to be done when it is let go of, with every queue closed. */
@@ -59,6 +59,8 @@ export abstract class TunBackend implements Backend {
   #inUse: readonly Tun[];
   #agreement: BackendAgreement | undefined;
   #listener: LinkListener | undefined;
+  /** What {@link steerAway} began stays with the interface, which may stay too. */
+  #endSteering: (() => void) | undefined;
 
   /** @internal */
   protected constructor(opening: TunOpening, open: OpenTun) {
@@ -89,7 +91,13 @@ export abstract class TunBackend implements Backend {
   }
 
   steerAway(count: number): (() => void) | undefined {
-    return this.#opening.steerAway?.(this.#open, count);
+    const end = this.#opening.steerAway?.(this.#open, count, this.#count);
+    if (!end) return undefined;
+    this.#endSteering = end;
+    return () => {
+      this.#endSteering = undefined;
+      end();
+    };
   }
 
   agree(agreement: BackendAgreement): void {
@@ -133,7 +141,15 @@ export abstract class TunBackend implements Backend {
   close(): void {
     if (this.closed) return;
     const isLost = this.lost();
-    for (const tun of this.#tuns) tun.close();
+    try {
+      this.#endSteering?.();
+    } finally {
+      for (const tun of this.#tuns) tun.close();
+      this.#closeHost(isLost);
+    }
+  }
+
+  #closeHost(isLost: boolean): void {
     try {
       if (!isLost) this.#opening.onClose?.(this.#open);
     } finally {

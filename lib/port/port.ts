@@ -109,8 +109,8 @@ export class Port extends EventEmitter<PortEvents> {
    * given to send is sent, what had come by them is handed to the handlers, then they are closed. What
    * they are given to send meanwhile may be lost, and what nobody listens for is; both count as `lost`.
    * What waits in the kernel for one that leaves is handed over where the interface can be kept from it
-   * (a tap, the right to load an eBPF program, none of the caller's) and the port listens and is not
-   * paused; else it is lost, in no counter.
+   * (a tap of nobody else's, the right to load an eBPF program, none of the caller's) and the port listens
+   * and is not paused; else it is lost, in no counter.
    *
    * @param count  1 to 256.
    * @throws {VhostError} `ERR_VHOST_BACKEND_QUEUES`: the backend can't have so many;

@@ -368,6 +368,53 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     }
   });
 
+  it("leave the steering alone when they leave a tap that is another's too", async () => {
+    // The last of three, and of two.
+    const theirs = loadSocketFilter([{ code: 0xb7, dst: 0, immediate: 5 }, { code: 0x95 }]);
+    const port = await open({ queuePairs: 2 });
+    const other = await open({}, { multiQueue: true, steering: theirs.fd });
+    theirs.close();
+    const flows = [9101, 9102, 9103, 9104, 9105, 9106, 9107, 9108];
+    let ours = 0;
+    let received = 0;
+    port.on('receive', (batch) => (ours += batch.length));
+    const all = new Promise<void>((resolve) => {
+      other.on('receive', (batch) => {
+        received += batch.length;
+        if (received >= 40) resolve();
+      });
+    });
+    await port.setQueuePairs(1);
+    const source = await openSource();
+    await send(source, flows, 5, () => received + ours);
+    await all;
+    assert.equal(ours, 0);
+  });
+
+  it('leave no program on a tap that stays when the port is closed before they are gone', async () => {
+    const stays = { persistent: true };
+    const first = await open({ queuePairs: 2 }, stays);
+    first.on('receive', () => undefined);
+    const resized = first.setQueuePairs(1);
+    await Promise.resolve();
+    await first.close();
+    await resized;
+    const port = await open({ queuePairs: 2 }, stays);
+    const source = await openSource();
+    const flows = Array.from({ length: 32 }, (_, i) => 9201 + i);
+    const queues = new Set<number>();
+    let received = 0;
+    port.on('receive', (batch) => {
+      queues.add(batch.queue);
+      received += batch.length;
+    });
+    await send(source, flows, 5, () => received);
+    while (received < 160) await new Promise((resolve) => setImmediate(resolve));
+    await port.close();
+    network.ip('link', 'del', 'vn0');
+    assert.deepEqual([...queues].sort(), [0, 1]);
+  });
+
   it('are refused by a packet socket, and by a tap that was made with one queue', async () => {
     network.ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
     const packet = { packet: 'v1', netns: network.name };

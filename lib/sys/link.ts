@@ -145,13 +145,13 @@ function ipv6Word(group: string): number[] {
   return [(a << 8) | b, (c << 8) | d];
 }
 
-/** `10.9.0.1/24` or `fd00::1/64`; undefined when it is neither. */
+/** `10.9.0.1/24` or `fd00::1/64`; undefined when it is neither, or has a zone. */
 export function parseInterfaceAddress(text: string): InterfaceAddress | undefined {
-  const [address = '', prefix = ''] = text.split('/');
+  const [, address = '', prefix = ''] = /^([^/%]+)\/(\d+)$/.exec(text) ?? [];
   const family = net.isIP(address);
   const prefixLength = Number(prefix);
   const longest = family === 4 ? 32 : 128;
-  if (family === 0 || !/^\d+$/.test(prefix) || prefixLength > longest) return undefined;
+  if (family === 0 || prefixLength > longest) return undefined;
   const bytes = family === 4 ? Uint8Array.from(address.split('.').map(Number)) : ipv6Bytes(address);
   return { bytes, prefixLength };
 }

@@ -2,7 +2,7 @@ import type { Backend } from './backend.js';
 import { HostInterface } from './host-interface.js';
 import { LINK_OPTIONS, checkInteger, checkKnown, checkLinkOptions } from './link-options.js';
 import type { CheckedLinkOptions, LinkOptions } from './link-options.js';
-import { Packet } from './packet.js';
+import { Packet, checkEthernet } from './packet.js';
 import { TunBackend } from './tun-backend.js';
 import type { OpenTun, TunOpening } from './tun-backend.js';
 import { VhostError, misuse } from '../errors.js';
@@ -19,7 +19,8 @@ export interface DescriptorOptions extends LinkOptions {
   /**
    * Number of a descriptor of a tap or macvtap (with `IFF_NO_PI` and `IFF_VNET_HDR`) or of a packet
    * socket that is bound to an interface; several numbers are the queues of one tap or macvtap. They are
-   * duplicated, and stay the caller's, who reads nothing from them.
+   * duplicated, and stay the caller's, who reads nothing from them. The interface is set up and changed
+   * only where its namespace is known: named, or told by a tap's descriptor to who has rights there.
    */
   fd: number | readonly number[];
 }
@@ -58,6 +59,14 @@ function wrongType(fd: number, what: string): VhostError {
   );
 }
 
+function elsewhere(fd: number, { name }: HostInterface): VhostError {
+  return new VhostError(
+    'ERR_VHOST_BACKEND_TYPE',
+    `descriptor ${String(fd)} is a queue of another ${name} than the one here`,
+    'name the netns of its interface',
+  );
+}
+
 /** Where its interface is; a macvtap does not say, nor does a tap to who has no rights there. */
 function netnsOf(tun: Tun, { netns }: CheckedLinkOptions): NativeDescriptor | undefined {
   if (netns !== undefined) return openNetns(netns);
@@ -66,6 +75,31 @@ function netnsOf(tun: Tun, { netns }: CheckedLinkOptions): NativeDescriptor | un
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The interface of a descriptor. Where its namespace is not known, it is looked for in this thread's, and
+ * is not to be changed: what has its name or index here may be another.
+ *
+ * @throws {RangeError} It was to be changed all the same.
+ */
+function hostOf(
+  nameOrIndex: string | number,
+  netns: NativeDescriptor | undefined,
+  { interfaceAddresses, change }: CheckedLinkOptions,
+  undo: UndoList,
+): HostInterface {
+  const { mtu, mac, up } = change;
+  const values = interfaceAddresses.length > 0 || mtu !== undefined || mac !== undefined;
+  if (!netns && (values || up === false)) {
+    const expected = 'named, to change an interface that the descriptor does not say the place of';
+    throw misuse.range('netns', expected, undefined);
+  }
+  const host = new HostInterface(nameOrIndex, netns);
+  undo.push(() => {
+    host.close();
+  });
+  return host;
 }
 
 /** Queues that are open already. */
@@ -121,11 +155,10 @@ function adoptTuns(
     if (found?.name !== name) throw wrongType(tun.fd, `no queue of ${name}`);
     if ((found.flags & NEEDED) !== NEEDED) throw wrongType(tun.fd, 'a queue with other flags');
   }
-  const host = new HostInterface(name, netnsOf(first, options));
-  undo.push(() => {
-    host.close();
-  });
-  host.configure(options);
+  const netns = netnsOf(first, options);
+  const host = hostOf(name, netns, options, undo);
+  if (!host.found.tap && !host.found.macvtap) throw elsewhere(first.fd, host);
+  if (netns) host.configure(options);
   const shared = (host.found.tap?.queueCount ?? 1) > tuns.length;
   return AdoptedTun.adopt({ tun: first, host, shared }, rest);
 }
@@ -144,18 +177,17 @@ function adoptPacket(
   }
   if (index <= 0) throw wrongType(descriptor.fd, 'a packet socket without an interface');
   const netns = options.netns === undefined ? undefined : openNetns(options.netns);
-  const host = new HostInterface(index, netns);
-  undo.push(() => {
-    host.close();
-  });
-  host.configure(options);
+  const host = hostOf(index, netns, options, undo);
+  checkEthernet(host);
+  if (netns) host.configure(options);
   return Packet.adopt({ host, socket });
 }
 
 /**
  * Makes a backend of descriptors.
  *
- * @throws {VhostError} `ERR_VHOST_BACKEND_TYPE`: a descriptor of something else.
+ * @throws {VhostError} `ERR_VHOST_BACKEND_TYPE`: a descriptor of something else, or of an interface that
+ * is not in this namespace.
  * @throws {VhostSystemError} `EBADF`: no open descriptor.
  * @throws {TypeError} or `RangeError`, naming the option that does not fit.
  */

@@ -73,8 +73,8 @@ function find(name: string, netns: NativeDescriptor | undefined): HostInterface 
   }
 }
 
-/** vhost takes frames of an Ethernet only. */
-function checkType({ name, found: { mac } }: HostInterface): void {
+/** @throws {VhostError} `ERR_VHOST_BACKEND_TYPE`: vhost takes frames of an Ethernet only. */
+export function checkEthernet({ name, found: { mac } }: HostInterface): void {
   if (mac.length === 6) return;
   throw new VhostError(
     'ERR_VHOST_BACKEND_TYPE',
@@ -91,7 +91,7 @@ function openPacket(options: CheckedPacketOptions): OpenPacket {
     undo.push(() => {
       host.close();
     });
-    checkType(host);
+    checkEthernet(host);
     host.configure(options);
     const socket = new PacketSocket(netns);
     undo.push(() => {

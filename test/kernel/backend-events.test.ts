@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 
@@ -9,11 +9,14 @@ import type { ProcessState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import type { BackendLink, LinkProperty } from '#lib/backend/backend';
 import type { BackendOptions } from '#lib/backend/open';
+import { Macvtap } from '#lib/backend/macvtap';
 import { Tap } from '#lib/backend/tap';
 import type { VhostSystemError } from '#lib/errors';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
 import type { RepairReport } from '#lib/port/recovery';
+import { openNetns } from '#lib/sys/link';
+import { PacketSocket } from '#lib/sys/packet-socket';
 
 const DEADLINE = { signal: AbortSignal.timeout(600_000) };
 
@@ -171,6 +174,72 @@ describeWith(['vhost', 'tun', 'root'], 'what becomes of a backend under a port',
     }
   });
 });
+
+describeWith(
+  ['vhost', 'tun', 'root'],
+  "a descriptor from another namespace than this thread's",
+  () => {
+    let network: TestNetwork;
+    let closers: { close(): void }[];
+    const here = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
+    beforeEach(() => {
+      network = new TestNetwork();
+      network.ip('link', 'add', 'm0', 'type', 'veth', 'peer', 'name', 'm1');
+      closers = [];
+    });
+    afterEach(() => {
+      for (const one of closers) one.close();
+      network.close();
+    });
+
+    /** A packet socket that is bound to an interface of the network. */
+    function bound(name: string): number {
+      const netns = openNetns(network.name);
+      const socket = new PacketSocket(netns);
+      netns.close();
+      closers.push(socket);
+      socket.bind(Number(network.sh(`cat /sys/class/net/${name}/ifindex`)));
+      return socket.descriptor.fd;
+    }
+
+    it('leaves an interface alone that only has the same name here', async () => {
+      const macvtap = Macvtap.open({ macvtap: 'vnt-same', link: 'm1', netns: network.name });
+      closers.push(macvtap);
+      const fd = macvtap.queues[0]?.descriptor.fd ?? -1;
+      here('link', 'add', 'vnt-same', 'type', 'dummy');
+      try {
+        const before = here('link', 'show', 'vnt-same');
+        await assert.rejects(openPort({ backend: { fd } }), {
+          code: 'ERR_VHOST_BACKEND_TYPE',
+          hint: 'name the netns of its interface',
+        });
+        assert.equal(here('link', 'show', 'vnt-same'), before);
+      } finally {
+        here('link', 'del', 'vnt-same');
+      }
+    });
+
+    it('is made what was asked for where its namespace is named, and else nothing is changed', async () => {
+      const fd = bound('m1');
+      for (const change of [{ mtu: 1400 }, { addresses: ['10.9.0.1/24'] }, { up: false }]) {
+        await assert.rejects(
+          openPort({ backend: { fd, ...change } }),
+          /^RangeError: netns must be/,
+        );
+      }
+      const port = await openPort({ backend: { fd, netns: network.name, mtu: 1400 } });
+      const { mtu, up } = port.statistics().link;
+      await port.close();
+      assert.deepEqual([mtu, up], [1400, true]);
+    });
+
+    it('is refused where its interface has no Ethernet', async () => {
+      network.ip('tuntap', 'add', 'tun0', 'mode', 'tun');
+      const backend = { fd: bound('tun0'), netns: network.name };
+      await assert.rejects(openPort({ backend }), { code: 'ERR_VHOST_BACKEND_TYPE' });
+    });
+  },
+);
 
 /** What is asked for, and what the answer is to be. */
 interface WrongInput {

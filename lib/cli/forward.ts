@@ -5,6 +5,7 @@ import type { ForwardOptions } from './forward-options.js';
 import { ForwardReport } from './forward-report.js';
 import type { PortCounts } from './forward-report.js';
 import { claimLink } from './link-claim.js';
+import { MissedFrames } from './missed-frames.js';
 import { Cable, LearningSwitch, openPort } from '../index.js';
 import type { FabricCounters, Port, PortOptions, PortStatistics } from '../index.js';
 
@@ -39,7 +40,7 @@ export async function forward(options: ForwardOptions): Promise<number> {
   try {
     const failure = await openAll(options, ports, report, stop.signal, openClaimed);
     if (failure !== undefined) return failure;
-    return await new Forwarding(ports, report).run(stop);
+    return await new Forwarding(ports, options.backends, report).run(stop);
   } finally {
     for (const port of ports.values()) await port.close();
   }
@@ -66,9 +67,15 @@ class Forwarding {
   readonly #fabric: Fabric;
   /** The last that was seen of each backend; of a lost one nothing newer comes. */
   readonly #counts = new Map<string, PortCounts>();
+  readonly #missed = new Map<string, MissedFrames>();
 
-  constructor(ports: Map<string, Port>, report: ForwardReport) {
+  constructor(
+    ports: Map<string, Port>,
+    backends: ForwardOptions['backends'],
+    report: ForwardReport,
+  ) {
     this.#ports = ports;
+    for (const { text, kind } of backends) this.#missed.set(text, new MissedFrames(kind));
     this.#report = report;
     this.#fabric = join([...ports.values()]);
   }
@@ -115,7 +122,10 @@ class Forwarding {
   #look(): PortCounts[] {
     for (const [backend, port] of this.#ports) {
       const statistics = read(port);
-      if (statistics) this.#counts.set(backend, counts(backend, port, statistics, this.#fabric));
+      if (!statistics) continue;
+      const missed = this.#missed.get(backend)?.count(statistics.link) ?? 0;
+      const fabric = this.#fabric.counters(port);
+      this.#counts.set(backend, { ...counts(backend, port.name, statistics), missed, ...fabric });
     }
     return [...this.#counts.values()];
   }
@@ -132,18 +142,15 @@ function read(port: Port): PortStatistics | undefined {
 
 function counts(
   backend: string,
-  port: Port,
-  { receive, transmit, link, repairs }: PortStatistics,
-  fabric: Fabric,
-): PortCounts {
+  name: string,
+  { receive, transmit, repairs }: PortStatistics,
+): Omit<PortCounts, 'missed' | keyof FabricCounters> {
   return {
     backend,
-    name: port.name,
+    name,
     received: { frames: receive.frames, bytes: receive.bytes },
     sent: { frames: transmit.frames, bytes: transmit.bytes },
-    missed: link.counters.transmitDropped,
     repairs,
-    ...fabric.counters(port),
   };
 }
 

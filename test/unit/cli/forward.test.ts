@@ -7,7 +7,9 @@ import { openAll } from '#lib/cli/forward-opening';
 import { forwardOptions, portOptions } from '#lib/cli/forward-options';
 import { ForwardReport } from '#lib/cli/forward-report';
 import { claimLink } from '#lib/cli/link-claim';
+import { MissedFrames } from '#lib/cli/missed-frames';
 import type { MacvtapOptions } from '#lib/backend/macvtap-options';
+import type { NativeLinkCounters } from '#lib/native';
 
 const root = path.dirname(require.resolve('vhost-net/package.json'));
 const MAIN = path.join(root, 'dist/cli/main.js');
@@ -154,6 +156,30 @@ describe('vhost-net forward', () => {
       signals.map(({ aborted }) => aborted),
       [false, false],
     );
+  });
+
+  it('counts what a backend missed by the counter of its kind, from when all were ready', () => {
+    const link = (by: number) => ({
+      counters: { transmitDropped: 100 + by, receiveDropped: 200 + 2 * by } as NativeLinkCounters,
+      queueDropped: 300 + 3 * by,
+    });
+    for (const [kind, expected] of [
+      ['tap', [0, 1, 5]],
+      ['macvtap', [0, 2, 10]],
+      ['packet', [0, 3, 15]],
+    ] as const) {
+      const missed = new MissedFrames(kind);
+      const counts = [0, 1, 5].map((by) => missed.count(link(by)));
+      assert.deepEqual(counts, expected, kind);
+    }
+  });
+
+  it('goes on counting what was missed with a tap that was made again', () => {
+    const missed = new MissedFrames('tap');
+    const counts = [7, 9, 3, 4].map((transmitDropped) =>
+      missed.count({ counters: { transmitDropped } as NativeLinkCounters }),
+    );
+    assert.deepEqual(counts, [0, 2, 5, 6]);
   });
 
   it('explains itself', () => {

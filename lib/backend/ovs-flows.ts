@@ -105,6 +105,8 @@ function neighbourRules(mac: string, ipv6: readonly string[] | undefined): strin
   return [
     drop(RANK.never, 'icmp6', type(ROUTER_ADVERTISEMENT)),
     drop(RANK.never, 'icmp6', type(REDIRECT)),
+    // Of a fragment no rule sees the type: it reads 0 (ovs-ofctl(8), set-frags).
+    drop(RANK.never, 'icmp6', 'ip_frag=yes'),
     ...sources.flatMap((from) =>
       [mac, none].map((link) => pass(RANK.neighbours, ...solicited, `nd_sll=${link}`, from)),
     ),

@@ -46,6 +46,14 @@ function advertisement(source: string, sender: string, target: string, link: str
   return ethernet(source, 0x86dd, [...ip, ...icmp]);
 }
 
+/** The first fragment of something over IPv6, 24 bytes of it. RFC 8200, section 4.5. */
+function fragment(protocol: number, identification: number, payload: readonly number[]): Buffer {
+  const ip = [0x60, 0, 0, 0, 0, 32, 44, 255, ...groups(IPV6), ...groups('ff02::1')];
+  const head = [protocol, 0, 0, 1, 0, 0, identification >> 8, identification & 0xff];
+  const part = Array.from({ length: 24 }, (_, i) => payload[i] ?? 0);
+  return ethernet(MAC, 0x86dd, [...ip, ...head, ...part]);
+}
+
 /** One frame, and whether a port with the address of {@link spoofs} may send it. */
 export interface Spoof {
   readonly title: string;
@@ -135,6 +143,18 @@ export const spoofs = {
       frame: advertisement(MAC, IPV6, IPV6, OTHER),
       mark: `destination link-address option (2), length 8 (1): ${OTHER}`,
       passes: false,
+    },
+    {
+      title: 'a router advertisement in fragments',
+      frame: fragment(58, 0x6601, [134]),
+      mark: 'frag (0x00006601:0|24)',
+      passes: false,
+    },
+    {
+      title: 'its own UDP in fragments',
+      frame: fragment(17, 0x6602, [0, 9, 0, 9, 0, 99]),
+      mark: 'frag (0x00006602:0|24)',
+      passes: true,
     },
   ] as readonly Spoof[],
   /** Asks who has an address, in order to be answered. */

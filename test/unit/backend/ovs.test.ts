@@ -363,6 +363,11 @@ describe('the rules against spoofing', () => {
     assert.ok(passing.some((rule) => rule.includes('arp_spa=10.9.1.0/24')));
   });
 
+  it('take no ICMPv6 in fragments, of which they do not see the type', () => {
+    const rules = antiSpoofRules(1, { mac: MAC });
+    assert.ok(rules.includes('in_port=1,priority=65050,icmp6,ip_frag=yes,actions=drop'));
+  });
+
   it('take any address of a family that has no list, and none where the list is empty', () => {
     const passing = (options: object) =>
       antiSpoofRules(1, { mac: MAC, ...options }).filter((rule) => /,ip,.*NORMAL/.test(rule))

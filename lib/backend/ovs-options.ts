@@ -81,6 +81,11 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
 function checkText(option: string, value: unknown, expected: string, fits: RegExp): string {
   if (typeof value !== 'string') throw misuse.type(option, 'a string', value);
   if (!fits.test(value)) throw misuse.range(option, expected, value);
@@ -98,7 +103,9 @@ function checkInteger<T>(option: string, value: T, least: number, most: number):
 
 /** The programs are given these as they are: nothing of it may look like an option or a column. */
 function checkExternalIds(ids: unknown): Readonly<Record<string, string>> {
-  if (!isObject(ids)) throw misuse.type('externalIds', 'an object of strings', ids);
+  // A Map has entries of its own, and none that would be seen here.
+  if (!isObject(ids) || !isPlain(ids))
+    throw misuse.type('externalIds', 'an object of strings', ids);
   for (const [key, value] of Object.entries(ids)) {
     checkText('externalIds', key, 'keys of letters, digits, "_", "." and "-"', /^\w[\w.-]*$/);
     checkText(`externalIds.${key}`, value, 'a text without control characters', /^\P{Cc}*$/u);

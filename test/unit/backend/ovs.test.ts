@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import vm from 'node:vm';
 
 import { antiSpoofRules, flowCookie } from '#lib/backend/ovs-flows';
 import { checkOvsOptions, tapOfOvs } from '#lib/backend/ovs-options';
@@ -391,6 +392,7 @@ describe('the options of an Open vSwitch port', () => {
       [{ ingressRate: -1 }, /^RangeError: ingressRate/],
       [{ ingressBurst: 0.5 }, /^RangeError: ingressBurst/],
       [{ externalIds: [] }, /^TypeError: externalIds must be an object/],
+      [{ externalIds: new Map([['a', '1']]) }, /^TypeError: externalIds must be an object/],
       [{ externalIds: { 'a=b': '1' } }, /^RangeError: externalIds must be keys/],
       [{ externalIds: { a: 1 } }, /^TypeError: externalIds\.a must be a string/],
       [{ externalIds: { a: '1\n2' } }, /^RangeError: externalIds\.a/],
@@ -426,6 +428,16 @@ describe('the options of an Open vSwitch port', () => {
       assert.throws(() => checkOvsOptions(all), complaint, JSON.stringify(options));
     }
     assert.throws(() => checkOvsOptions('br0' as never), /^TypeError: ovs must be an object/);
+  });
+
+  it('take ids of any plain object, also of another realm or without a prototype', () => {
+    const ids = [
+      vm.runInNewContext("({ a: '1' })"),
+      Object.assign(Object.create(null), { a: '1' }),
+    ];
+    for (const externalIds of ids as Record<string, string>[]) {
+      assert.equal(checkOvsOptions({ bridge: 'br0', externalIds }).externalIds['a'], '1');
+    }
   });
 
   it('give the tap the MTU of the port, and no other', () => {

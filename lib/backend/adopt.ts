@@ -159,7 +159,8 @@ function adoptTuns(
   const host = hostOf(name, netns, options, undo);
   if (!host.found.tap && !host.found.macvtap) throw elsewhere(first.fd, host);
   if (netns) host.configure(options);
-  const shared = (host.found.tap?.queueCount ?? 1) > tuns.length;
+  // Of a macvtap the kernel does not say how many queues it has.
+  const shared = !host.found.tap || (host.found.tap.queueCount ?? 1) > tuns.length;
   return AdoptedTun.adopt({ tun: first, host, shared }, rest);
 }
 

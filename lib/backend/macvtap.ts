@@ -106,7 +106,8 @@ class NamedMacvtap implements TunOpening {
       }
       host.configure(options);
       const tun = openQueue(host, netns);
-      return { tun, host, shared: false };
+      // One that was there may be in use: the kernel does not say how many queues a macvtap has.
+      return { tun, host, shared: !this.#created };
     });
   }
 

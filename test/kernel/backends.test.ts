@@ -7,7 +7,9 @@ import { processState } from '../support/process-state.js';
 import type { ProcessState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
 import { respond } from '../support/responder.js';
+import { openBackend } from '#lib/backend/open';
 import type { BackendOptions } from '#lib/backend/open';
+import { Macvtap } from '#lib/backend/macvtap';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
 import { parseMac } from '#lib/sys/link';
@@ -114,4 +116,20 @@ describeWith(['vhost', 'tun', 'root'], 'backends besides the tap', () => {
       assert.ok(atB.right > 50, `${String(atB.right)} frames at b`);
     });
   }
+
+  it('macvtap that is in use: keeps its offloads when it is attached to', () => {
+    const options = { macvtap: 'mt0', netns: middle.name };
+    using first = Macvtap.open({ ...options, link: 'm1' });
+    first.agree({ headerSize: 12, features: first.features });
+    const offloads = () => middle.exec('ethtool', '-k', 'mt0');
+    const agreed = offloads();
+    assert.match(agreed, /generic-receive-offload: on/);
+    using second = Macvtap.open(options);
+    assert.equal(second.features, first.features);
+    const fd = second.queues[0]?.descriptor.fd ?? -1;
+    const adopted = openBackend({ fd, netns: middle.name });
+    assert.equal(adopted.features, first.features);
+    adopted.close();
+    assert.equal(offloads(), agreed);
+  });
 });

@@ -54,8 +54,13 @@ export class Guest {
   ): Promise<Guest> {
     const machine = await Machine.boot({ ...guestFiles(kernel), memoryMiB: 128, ...options });
     const guest = new Guest(machine);
-    await guest.ready(seconds);
-    return guest;
+    try {
+      await guest.ready(seconds);
+      return guest;
+    } catch (error) {
+      await machine.stop();
+      throw error;
+    }
   }
 
   /** Until the guest's shell listens, after a boot. */

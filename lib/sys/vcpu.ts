@@ -160,27 +160,28 @@ export class Vcpu {
    * @param bus  Called on this environment's event loop; the vCPU waits meanwhile. What it throws
    * becomes an uncaught exception, and the guest reads all ones.
    * @returns Settles when the thread is gone; never rejects.
+   * @throws {VhostSystemError} `EAGAIN`: no further thread, or no real-time signal is free; it runs not.
    */
   start(bus: VcpuBus): Promise<VcpuEnd> {
-    const ended = new Promise<VcpuEnd>((resolve) => {
-      this.#native.start((question, address, size, value) => {
-        switch (question) {
-          case READ_PORT:
-            return bus.readPort(address, size);
-          case WRITE_PORT:
-            bus.writePort(address, size, value);
-            return 0;
-          case READ_MEMORY:
-            return bus.readMemory(address, size);
-          case WRITE_MEMORY:
-            bus.writeMemory(address, size, value);
-            return 0;
-          default:
-            this.#running = false;
-            resolve(describeEnd(address, size, value));
-            return 0;
-        }
-      });
+    let settle: (end: VcpuEnd) => void = () => undefined;
+    const ended = new Promise<VcpuEnd>((resolve) => (settle = resolve));
+    this.#native.start((question, address, size, value) => {
+      switch (question) {
+        case READ_PORT:
+          return bus.readPort(address, size);
+        case WRITE_PORT:
+          bus.writePort(address, size, value);
+          return 0;
+        case READ_MEMORY:
+          return bus.readMemory(address, size);
+        case WRITE_MEMORY:
+          bus.writeMemory(address, size, value);
+          return 0;
+        default:
+          this.#running = false;
+          settle(describeEnd(address, size, value));
+          return 0;
+      }
     });
     this.#running = true;
     this.#ended = ended;

@@ -74,7 +74,11 @@ export class PowerCycle {
     if (first) setUpBootCpu(first, entry);
   }
 
-  /** Lets the vCPUs run. Settles when the first of them has ended, and all others as well. */
+  /**
+   * Lets the vCPUs run. Settles when the first of them has ended, and all others as well.
+   *
+   * @throws {VhostSystemError} `EAGAIN`: there is no thread for it; nothing runs, for there is one vCPU.
+   */
   start(): Promise<VcpuEnd> {
     const bus = busOf(this.#parts);
     const ends = this.#vcpus.map((vcpu) => vcpu.start(bus));

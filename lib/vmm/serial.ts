@@ -36,6 +36,44 @@ const CONNECTED = 0xb0;
 
 /** What is typed faster than the guest reads, and then is lost. */
 const MOST_WAITING = 1 << 16;
+/** What goes round in a loop and is not read: the FIFO's depth. */
+const MOST_LOOPED = 16;
+
+/** Bytes in the order in which they came, so many at the most. */
+class ByteQueue {
+  readonly #bytes: Uint8Array;
+  #head = 0;
+  #length = 0;
+
+  constructor(capacity: number) {
+    this.#bytes = new Uint8Array(capacity);
+  }
+
+  get empty(): boolean {
+    return this.#length === 0;
+  }
+
+  /** One for which there is no room is lost. */
+  push(byte: number): void {
+    const { length: capacity } = this.#bytes;
+    if (this.#length === capacity) return;
+    this.#bytes[(this.#head + this.#length) % capacity] = byte;
+    this.#length++;
+  }
+
+  /** 0 where none is left. */
+  shift(): number {
+    if (this.empty) return 0;
+    const byte = this.#bytes[this.#head] ?? 0;
+    this.#head = (this.#head + 1) % this.#bytes.length;
+    this.#length--;
+    return byte;
+  }
+
+  clear(): void {
+    this.#length = 0;
+  }
+}
 
 /** Where a serial line leads. */
 export interface SerialWires {
@@ -57,7 +95,9 @@ export class Serial implements BusDevice {
   /** That the transmitter ran empty was not told yet. */
   #emptyPending = false;
   #level = false;
-  #waiting: number[] = [];
+  readonly #typed = new ByteQueue(MOST_WAITING);
+  /** What the guest sent to itself. */
+  readonly #looped = new ByteQueue(MOST_LOOPED);
 
   constructor(wires: SerialWires) {
     this.#wires = wires;
@@ -65,16 +105,16 @@ export class Serial implements BusDevice {
 
   /** Bytes for the guest; what it has no room for any more is lost. */
   receive(bytes: Uint8Array): void {
-    const room = MOST_WAITING - this.#waiting.length;
-    this.#waiting.push(...bytes.subarray(0, Math.max(room, 0)));
+    for (const byte of bytes) this.#typed.push(byte);
     this.#update();
   }
 
-  /** The state after power-on. What waits to be read by the guest still waits. */
+  /** The state after power-on. What was typed and waits to be read by the guest still waits. */
   reset(): void {
     this.#enabled = this.#lineControl = this.#modemControl = this.#scratch = 0;
     this.#divisor = 1;
     this.#fifo = this.#emptyPending = false;
+    this.#looped.clear();
     this.#update();
   }
 
@@ -91,7 +131,7 @@ export class Serial implements BusDevice {
       case MODEM_CONTROL:
         return this.#modemControl;
       case LINE_STATUS:
-        return TRANSMITTER_EMPTY | (this.#waiting.length > 0 ? DATA_READY : 0);
+        return TRANSMITTER_EMPTY | (this.#received.empty ? 0 : DATA_READY);
       case MODEM_STATUS:
         return this.#modemStatus();
       default:
@@ -112,13 +152,14 @@ export class Serial implements BusDevice {
         break;
       case INTERRUPT_IDENTITY:
         this.#fifo = (value & FIFO_ENABLE) !== 0;
-        if ((value & FIFO_CLEAR_RECEIVED) !== 0 && this.#loops) this.#waiting = [];
+        if ((value & FIFO_CLEAR_RECEIVED) !== 0) this.#looped.clear();
         break;
       case LINE_CONTROL:
         this.#lineControl = value;
         break;
       case MODEM_CONTROL:
         this.#modemControl = value & 0x1f;
+        if (!this.#loops) this.#looped.clear();
         break;
       case SCRATCH:
         this.#scratch = value;
@@ -136,14 +177,19 @@ export class Serial implements BusDevice {
     return (this.#modemControl & LOOPBACK) !== 0;
   }
 
+  /** What comes in: in a loop the line is cut off, and what was typed waits for its end. */
+  get #received(): ByteQueue {
+    return this.#loops ? this.#looped : this.#typed;
+  }
+
   #take(): number {
-    const byte = this.#waiting.shift() ?? 0;
+    const byte = this.#received.shift();
     this.#update();
     return byte;
   }
 
   #send(byte: number): void {
-    if (this.#loops) this.#waiting.push(byte);
+    if (this.#loops) this.#looped.push(byte);
     else this.#wires.transmit(byte);
     this.#emptyPending = true;
   }
@@ -155,8 +201,7 @@ export class Serial implements BusDevice {
   }
 
   get #cause(): number {
-    if ((this.#enabled & ENABLE_RECEIVED) !== 0 && this.#waiting.length > 0)
-      return IDENTITY_RECEIVED;
+    if ((this.#enabled & ENABLE_RECEIVED) !== 0 && !this.#received.empty) return IDENTITY_RECEIVED;
     if ((this.#enabled & ENABLE_EMPTY) !== 0 && this.#emptyPending) return IDENTITY_EMPTY;
     return IDENTITY_NONE;
   }

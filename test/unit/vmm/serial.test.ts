@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 
+import { Random } from '../../support/random.js';
 import { Serial } from '#lib/vmm/serial';
 
 const DATA = 0x3f8;
@@ -134,5 +135,44 @@ describe('a serial line', () => {
     let count = 0;
     for (; (line.read(LINE_STATUS) & 1) !== 0; count++) line.read(DATA);
     assert.equal(count, 65536);
+  });
+
+  it('holds no more of a loop than a FIFO does, and what was typed waits for its end', () => {
+    const line = new Line();
+    line.serial.receive(Buffer.from('typed'));
+    line.write(MODEM_CONTROL, 0x10);
+    for (let byte = 0; byte < 100_000; byte++) line.write(DATA, byte);
+    const looped = [];
+    while ((line.read(LINE_STATUS) & 1) !== 0) looped.push(line.read(DATA));
+    assert.deepEqual(looped, [...Array(16).keys()]);
+    line.write(MODEM_CONTROL, 0);
+    assert.equal(line.read(DATA), 't'.charCodeAt(0));
+  });
+
+  it('forgets a loop with a reset, and nothing of what was typed', () => {
+    const line = new Line();
+    line.write(MODEM_CONTROL, 0x10);
+    line.write(DATA, 0x55);
+    line.serial.reset();
+    assert.equal(line.read(LINE_STATUS) & 1, 0);
+    line.serial.receive(Buffer.from('x'));
+    line.serial.reset();
+    assert.equal(line.read(DATA), 'x'.charCodeAt(0));
+  });
+
+  it('survives a guest that writes and reads anything anywhere', () => {
+    const random = new Random(1);
+    const line = new Line();
+    for (let i = 0; i < 100_000; i++) {
+      const port = DATA + random.below(8);
+      if (random.chance(0.6)) line.serial.write(port, 1 << random.below(3), random.below(2 ** 32));
+      else {
+        const answer = line.read(port);
+        assert.ok(Number.isInteger(answer) && answer >= 0 && answer <= 0xff);
+      }
+    }
+    line.serial.reset();
+    line.open().write(DATA, 0x55);
+    assert.equal(line.sent.at(-1), 0x55);
   });
 });

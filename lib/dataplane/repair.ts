@@ -4,9 +4,9 @@ import type { WorkerThread } from '../sys/worker-thread.js';
  * What keeps rings from going on.
  *
  * - `kernel`: the worker gave a ring up and said so, by its error eventfd.
- * - `corrupt`: the device wrote what can't be true.
+ * - `corrupt`: the other side of a ring wrote what can't be true.
  * - `stuck`: the worker tries the same chain again and again, or sleeps although it was told of work.
- * - `backend`: the interface is gone.
+ * - `backend`: the interface is gone; of a guest's device also: something was refused that it takes.
  */
 export type FaultCause = 'kernel' | 'corrupt' | 'stuck' | 'backend';
 

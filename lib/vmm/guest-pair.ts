@@ -61,6 +61,8 @@ export class GuestPair {
 
   /** Says where a ring lies. Starts it when the pair runs. @throws {VhostError} It can't lie there. */
   setUp(ring: RingName, place: DriverQueuePlace): void {
+    // A driver hears at once what it did wrong, also of a ring that runs only later.
+    ringAddresses(this.#memory, place);
     this.#rings[ring] = { place, base: 0, indices: undefined };
     if (this.#start) this.pair.startRing(ring, this.#vring(ring), this.#start.backend);
   }
@@ -167,7 +169,7 @@ export class GuestPair {
     const options = { ...ring.place, memory, eventIdx: false, indirect: false, nextAvail: used };
     const queue = new DeviceQueue(options);
     let count = 0;
-    while (count < taken + further && queue.skip() !== undefined) count++;
+    while (count < taken + further && skipNext(queue)) count++;
     ring.base = (used + count) & 0xffff;
     if (count > 0) ring.place.call?.signal();
     return count;
@@ -188,6 +190,15 @@ export class GuestPair {
     const addresses = ringAddresses(this.#memory, place);
     ring.indices = new RingIndices(this.#memory, place);
     return { size: place.size, addresses, base, call: place.call ?? null };
+  }
+}
+
+/** Whether there was one. What can't be true is left: the worker gives the ring up when it goes on. */
+function skipNext(queue: DeviceQueue): boolean {
+  try {
+    return queue.skip() !== undefined;
+  } catch {
+    return false;
   }
 }
 

@@ -2,12 +2,14 @@ import type { GuestPair } from './guest-pair.js';
 import type { GuestPairs } from './guest-pairs.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
 import type { Fault } from '../dataplane/repair.js';
+import { VhostError } from '../errors.js';
 
 /** Something that kept a guest's rings from going on, and what became of it. */
 export interface GuestFault extends Fault {
   /**
    * - `repaired`: the rings run again, without the guest having noticed.
-   * - `needs-reset`: the guest put something in its rings that can't be served, and was told so.
+   * - `needs-reset`: the guest put something in its rings that can't be served, or the host refused what
+   *   that takes; the guest was told so.
    * - `waiting`: the interface is gone and can't be made again yet; it is tried again and again.
    */
   readonly outcome: 'repaired' | 'needs-reset' | 'waiting';
@@ -52,11 +54,11 @@ export class GuestRepair {
 
   /** Mends what was seen, or tells the guest that it can't be. */
   mend(seen: Fault, pair?: GuestPair): void {
-    // A worker gives a ring up as well because the interface went from under it.
-    const fault = this.#options.pairs.backendLost() ? BACKEND_LOST : seen;
-    if (fault.cause === 'backend') this.#reopen(fault);
-    else if (fault.cause === 'stuck' && pair) this.#skip(fault, pair);
-    else this.#giveUp(fault);
+    // A worker gives a ring up as well because the interface went from under it. One that is there is
+    // left alone: closing it would take it from whoever is behind it.
+    if (seen === BACKEND_LOST || this.#options.pairs.backendLost()) this.#reopen();
+    else if (seen.cause === 'stuck' && pair) this.#skip(seen, pair);
+    else this.#giveUp(seen);
   }
 
   /** The interface is the same for all: one look is enough. */
@@ -76,17 +78,22 @@ export class GuestRepair {
     });
   }
 
-  #reopen(fault: Fault): void {
+  #reopen(): void {
     try {
       const unsent = this.#options.pairs.reopenBackend();
       this.#waiting = false;
-      this.#tell(fault, 'repaired', unsent);
+      this.#tell(BACKEND_LOST, 'repaired', unsent);
     } catch (error) {
-      if (!this.#waiting) {
-        this.#waiting = true;
-        this.#tell({ ...fault, message: (error as Error).message }, 'waiting', 0);
-      }
+      if (this.#options.pairs.backendLost()) this.#wait(error as Error);
+      else this.#giveUp(faultOf(error));
     }
+  }
+
+  /** The watchdog sees again and again that the interface is gone; it is told once. */
+  #wait({ message }: Error): void {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    this.#tell({ ...BACKEND_LOST, message }, 'waiting', 0);
   }
 
   #skip(fault: Fault, pair: GuestPair): void {
@@ -105,4 +112,11 @@ export class GuestRepair {
   #tell(fault: Fault, outcome: GuestFault['outcome'], unsent: number): void {
     this.#options.onFault({ ...fault, outcome, unsent });
   }
+}
+
+/** What kept rings from being handed out: a fault of the driver's, or the host refused something. */
+export function faultOf(error: unknown): Fault {
+  const corrupt = error instanceof VhostError && error.code === 'ERR_VHOST_QUEUE_CORRUPT';
+  const { message } = error as Error;
+  return { cause: corrupt ? 'corrupt' : 'backend', ring: 'both', message };
 }

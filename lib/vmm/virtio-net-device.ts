@@ -2,7 +2,7 @@ import { ControlQueue } from './control-queue.js';
 import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
 import type { GuestRingStatistics } from './guest-pair.js';
 import { GuestPairs } from './guest-pairs.js';
-import { GuestRepair } from './guest-repair.js';
+import { GuestRepair, faultOf } from './guest-repair.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetConfig } from './net-config.js';
 import { GUEST_OFFLOADS, forBackend, isConsistent, offeredToGuest } from './net-features.js';
@@ -344,7 +344,7 @@ export class VirtioNetDevice implements VirtioDevice {
         });
       }
     } catch (error) {
-      this.#repair.mend({ cause: 'corrupt', ring: 'both', message: (error as Error).message });
+      this.#repair.mend(faultOf(error));
     }
   }
 
@@ -357,7 +357,7 @@ export class VirtioNetDevice implements VirtioDevice {
       body();
       return true;
     } catch (error) {
-      this.#repair.mend({ cause: 'backend', ring: 'both', message: (error as Error).message });
+      this.#repair.mend(faultOf(error));
       return false;
     }
   }

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 
-import { GUEST_MAC, GuestNet, MEMORY_AT, MEMORY_BYTES } from '../support/guest-net.js';
+import { GUEST_MAC, GuestNet, MEMORY_AT, MEMORY_BYTES, RING_SIZE } from '../support/guest-net.js';
 import { TestNetwork } from '../support/network.js';
 import { processState } from '../support/process-state.js';
 import { Random } from '../support/random.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
+import { splitLayout } from '#lib/ring/split-layout';
 import { formatMac } from '#lib/sys/link';
+import { VIRTIO_CONFIG_S_NEEDS_RESET } from '#lib/uapi/virtio-pci';
 import { VIRTIO_F_VERSION_1, bit } from '#lib/uapi/virtio';
 import { isConsistent } from '#lib/vmm/net-features';
 
@@ -84,6 +86,26 @@ describeWith(['vhost', 'tun', 'root'], 'a hostile guest', () => {
     }
     if (below(4) === 0) guest.driver.writeConfig(4 * below(64), 4, value());
   }
+
+  it('has its link set down whatever the driver wrote to its rings', () => {
+    guest.begin();
+    guest.send([ARP_REQUEST]);
+    guest.reclaim(1);
+    const words = new Uint16Array(guest.pages.buffer, 0x10000);
+    const { avail, used } = splitLayout(RING_SIZE);
+    // One that the worker took and did not give back, and its head names no descriptor.
+    words[used / 2 + 1] = (words[used / 2 + 1] ?? 0) - 1;
+    words.fill(0xffff, avail / 2 + 2, avail / 2 + 2 + RING_SIZE);
+    guest.device.setLink(false);
+    assert.deepEqual(guest.faults, []);
+    assert.equal(guest.driver.status & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    guest.driver.reset();
+    guest.device.setLink(true);
+    guest.begin();
+    guest.offerReceive();
+    guest.send([ARP_REQUEST]);
+    guest.receive();
+  });
 
   it('does whatever it likes to its rings and registers, and is reset every time', async () => {
     network.ip('neigh', 'add', '10.9.0.2', 'lladdr', formatMac(GUEST_MAC), 'dev', 'vn0');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { GuestNet } from '../support/guest-net.js';
+import { GuestNet, RING_SIZE, ringPlace } from '../support/guest-net.js';
 import { TestNetwork } from '../support/network.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
@@ -11,6 +11,7 @@ import {
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_OK,
 } from '#lib/uapi/virtio-net';
+import { VIRTIO_CONFIG_S_NEEDS_RESET } from '#lib/uapi/virtio-pci';
 import { bit, has } from '#lib/uapi/virtio';
 
 /** Who has 10.9.0.1? 10.9.0.2 at the guest's address asks. */
@@ -89,6 +90,21 @@ describeWith(['vhost', 'tun', 'root'], 'a guest with two queue pairs', () => {
     begin();
     for (const count of [0, 3, 0xffff]) assert.equal(setPairs(count), VIRTIO_NET_ERR);
     assert.equal(guest.device.statistics().activePairs, 1);
+  });
+
+  it('hears at once of a ring of the second pair that lies nowhere, and the tap stays', () => {
+    const link = tap.link().index;
+    guest.features = guest.driver.negotiate((offered) => offered);
+    guest.driver.enableMsix();
+    for (const index of [0, 1, 3, 4]) guest.setUpQueue(index);
+    guest.driver.setUpQueue(RECEIVE[1], RING_SIZE, { ...ringPlace(RECEIVE[1]), used: 2 ** 40 }, 3);
+    guest.driver.driverOk();
+    assert.ok(guest.driver.status & VIRTIO_CONFIG_S_NEEDS_RESET);
+    assert.equal(guest.device.statistics().activePairs, 0);
+    assert.equal(tap.link().index, link);
+    guest.driver.reset();
+    begin();
+    assert.equal(setPairs(2), VIRTIO_NET_OK);
   });
 
   it('is back to one after a reset', () => {

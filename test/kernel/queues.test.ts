@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 
+import { datagram, makeDatagram, sendInTurns } from '../support/datagrams.js';
 import { TestNetwork } from '../support/network.js';
 import { PatternFrames } from '../support/pattern.js';
 import { processState } from '../support/process-state.js';
@@ -13,33 +14,6 @@ import type { VhostError } from '#lib/errors';
 import type { Frame } from '#lib/port/frame';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
-
-const SOURCE_PORT_AT = 34;
-const PAYLOAD_AT = 42;
-
-/** Well below what a queue of a tap holds. */
-const WINDOW = 128;
-
-/** A UDP frame's source port and number; undefined of any other frame. */
-function datagram(bytes: Uint8Array): { flow: number; number: number } | undefined {
-  if (bytes[12] !== 8 || bytes[13] !== 0 || bytes[23] !== 17) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  return { flow: view.getUint16(SOURCE_PORT_AT), number: view.getUint32(PAYLOAD_AT) };
-}
-
-/** A UDP frame of a flow that is named by its source port. */
-function makeDatagram(flow: number, number: number): Buffer {
-  const frame = Buffer.alloc(60);
-  frame.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45]);
-  frame.writeUInt16BE(46, 16);
-  frame.set([64, 17], 22);
-  frame.set([10, 9, 0, 1, 10, 9, 0, 2], 26);
-  frame.writeUInt16BE(flow, SOURCE_PORT_AT);
-  frame.writeUInt16BE(9, 36);
-  frame.writeUInt16BE(26, 38);
-  frame.writeUInt32BE(number, PAYLOAD_AT);
-  return frame;
-}
 
 describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
   let before: ProcessState;
@@ -78,22 +52,6 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     return source;
   }
 
-  /** Sends so many datagrams of each flow, in turns, with never more than some on their way. */
-  async function send(
-    source: Port,
-    flows: readonly number[],
-    count: number,
-    arrived: () => number,
-  ): Promise<void> {
-    for (let number = 0; number < count; number++) {
-      for (const flow of flows) source.send(makeDatagram(flow, number));
-      await source.drained();
-      while ((number + 1) * flows.length - arrived() > WINDOW) {
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    }
-  }
-
   it('have a worker each, all bring frames, and every flow keeps its order', async () => {
     const port = await open({ queuePairs: 4 });
     const tids = new Set(port.queues.map(({ worker }) => worker?.tid));
@@ -114,7 +72,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
         }
       });
     });
-    await send(source, flows, 50, () => received);
+    await sendInTurns(source, flows, 50, () => received);
     await all;
     const inOrder = Array.from({ length: 50 }, (_, i) => i);
     for (const flow of flows) assert.deepEqual(numbers.get(flow), inOrder);
@@ -158,7 +116,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
       }
     });
     const dropped = () => port.statistics().link.counters.transmitDropped;
-    const sent = send(source, flows, 400, () => seen.size + dropped());
+    const sent = sendInTurns(source, flows, 400, () => seen.size + dropped());
     const until = async (condition: () => boolean) => {
       while (!condition()) await new Promise((resolve) => setImmediate(resolve));
     };
@@ -263,7 +221,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
       }
     });
     const flows = [8001, 8002, 8003, 8004, 8005, 8006, 8007, 8008];
-    await send(source, flows, 10, () => answered);
+    await sendInTurns(source, flows, 10, () => answered);
     while (answered < 80) await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual(
       flows.map((flow) => answers.get(flow)),
@@ -312,7 +270,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     const other = makeDatagram(1, 1);
     other[23] = 1;
     for (let i = 0; i < 3; i++) source.send(other);
-    await send(source, [7001, 7002, 7003, 7004], 10, () => received);
+    await sendInTurns(source, [7001, 7002, 7003, 7004], 10, () => received);
     await all;
     assert.deepEqual([...queues], [1]);
     assert.deepEqual([...protocols], [17]);
@@ -342,7 +300,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
       });
     });
     const source = await openSource();
-    await send(source, [7001, 7002, 7003, 7004], 10, () => received);
+    await sendInTurns(source, [7001, 7002, 7003, 7004], 10, () => received);
     await all;
     assert.deepEqual([...queues], [1]);
   });
@@ -386,7 +344,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     });
     await port.setQueuePairs(1);
     const source = await openSource();
-    await send(source, flows, 5, () => received + ours);
+    await sendInTurns(source, flows, 5, () => received + ours);
     await all;
     assert.equal(ours, 0);
   });
@@ -408,7 +366,7 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
       queues.add(batch.queue);
       received += batch.length;
     });
-    await send(source, flows, 5, () => received);
+    await sendInTurns(source, flows, 5, () => received);
     while (received < 160) await new Promise((resolve) => setImmediate(resolve));
     await port.close();
     network.ip('link', 'del', 'vn0');

@@ -1,4 +1,4 @@
-import type { MachineEnd } from './machine.js';
+import type { MachineEnd } from './machine-end.js';
 import { observable } from '../observe.js';
 
 /** A change of a machine's state, on the channel `vhost-net:machine`. */

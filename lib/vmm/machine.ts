@@ -5,6 +5,8 @@ import { Console } from './console.js';
 import { EXIT_ADDRESS, GuestRam, PCI_HOLE } from './guest-ram.js';
 import { KvmDoorbells, KvmInterrupts } from './kvm-platform.js';
 import { openKvm } from './kvm-support.js';
+import { failed } from './machine-end.js';
+import type { MachineEnd } from './machine-end.js';
 import { publishMachine } from './machine-observation.js';
 import { Counters } from './machine-statistics.js';
 import type { MachineStatistics } from './machine-statistics.js';
@@ -27,24 +29,6 @@ import type { VcpuEnd } from '../sys/vcpu.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { allOrNothing } from '../undo.js';
 import type { UndoList } from '../undo.js';
-
-/**
- * Why a machine has ended.
- *
- * - `stopped`: {@link Machine.stop} was called.
- * - `exit`: the guest wrote its status to port 0xf4, or to address 0xfeb00000.
- * - `reset`: the guest reset the machine.
- * - `failed`: a triple fault of the guest, or KVM gave up, or a fault of ours; `error` says more.
- */
-export type MachineEndReason = 'stopped' | 'exit' | 'reset' | 'failed';
-
-/** How a machine has ended. */
-export interface MachineEnd {
-  readonly reason: MachineEndReason;
-  /** What the guest wrote; else 0, and for `failed` 1. */
-  readonly status: number;
-  readonly error?: Error;
-}
 
 /** The events of a machine. */
 export interface MachineEvents {
@@ -373,9 +357,18 @@ export class Machine extends EventEmitter<MachineEvents> {
   #unwind(): void {
     try {
       this.#console.flush();
-      this.#counters.keep(this.#cards.map((card) => card.statistics()));
+      this.#keepStatistics();
     } finally {
       this.#down.unwind();
+    }
+  }
+
+  /** How the machine has ended is not changed by what can't be read of it any more. */
+  #keepStatistics(): void {
+    try {
+      this.#counters.keep(this.#cards.map((card) => card.statistics()));
+    } catch (error) {
+      publishMachine(() => ({ state: 'fault', error: error as Error }));
     }
   }
 
@@ -391,8 +384,4 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#settle(end);
     this.emit('end', end);
   }
-}
-
-function failed(error: unknown): MachineEnd {
-  return { reason: 'failed', status: 1, error: error as Error };
 }

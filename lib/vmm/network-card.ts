@@ -29,7 +29,7 @@ export interface NetworkCardStatistics {
   readonly mac: string;
   readonly device: VirtioNetStatistics;
   readonly pci: VirtioPciStatistics;
-  /** The host's interface; undefined while it is gone. */
+  /** The host's interface; undefined while it is gone, or in another namespace. */
   readonly link: BackendLink | undefined;
 }
 
@@ -84,13 +84,22 @@ export class NetworkCard {
         .replace(/..(?!$)/g, '$&:'),
       device: this.device.statistics(),
       pci: this.pci.statistics(),
-      link: this.#backend.lost() ? undefined : this.#backend.link(),
+      link: linkOf(this.#backend),
     };
   }
 
   /** Down: rings, doorbells and interrupts; then workers; then the backend. */
   close(): void {
     this.#down.unwind();
+  }
+}
+
+/** An interface that was moved to another namespace is there, and can't be asked. */
+export function linkOf(backend: Backend): BackendLink | undefined {
+  try {
+    return backend.lost() ? undefined : backend.link();
+  } catch {
+    return undefined;
   }
 }
 

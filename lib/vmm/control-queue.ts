@@ -33,6 +33,9 @@ export interface ControlQueueStatistics {
 /** Of a command no more is looked at: none that is known is longer. */
 const LONGEST = 64;
 
+/** Milliseconds of a turn: commands may stop workers, and others wait for this thread. */
+const TURN = 2;
+
 /** Class, command, bytes that follow, what it does with them. */
 type Command = readonly [
   group: number,
@@ -81,14 +84,30 @@ export class ControlQueue {
 
   readonly #queue: DeviceQueue;
   readonly #commands: NetCommands;
+  readonly #now: () => number;
+  #closed = false;
   #count = 0;
   #refused = 0;
 
-  /** @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: it lies where no queue can. */
-  constructor(options: DeviceQueueOptions, call: EventFd | undefined, commands: NetCommands) {
+  /**
+   * @param now  Milliseconds of a clock. Default: `performance.now()`.
+   * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: it lies where no queue can.
+   */
+  constructor(
+    options: DeviceQueueOptions,
+    call: EventFd | undefined,
+    commands: NetCommands,
+    now = () => performance.now(),
+  ) {
     this.#queue = new DeviceQueue(options);
     this.call = call;
     this.#commands = commands;
+    this.#now = now;
+  }
+
+  /** From now on nothing of the driver's memory is touched, also when a command is being done. */
+  close(): void {
+    this.#closed = true;
   }
 
   statistics(): ControlQueueStatistics {
@@ -96,25 +115,29 @@ export class ControlQueue {
   }
 
   /**
-   * Answers what is there: at the most a full queue, so that a driver which goes on and on does not
-   * keep this thread.
+   * Answers what is there: at the most a full queue, and for a moment, so that a driver which goes on
+   * and on does not keep this thread.
    *
-   * @returns Whether there is more.
+   * @returns Whether there may be more.
    * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: what the driver wrote can't be true.
    */
   serve(): boolean {
-    for (let served = 0; served < this.#queue.size; served++) {
+    const until = this.#now() + TURN;
+    for (let served = 0; served < this.#queue.size && !this.#closed; served++) {
       const chain = this.#queue.pop();
       if (chain) this.#answer(chain);
       else if (!this.#queue.arm()) return false;
+      if (this.#now() >= until) break;
     }
-    return true;
+    return !this.#closed;
   }
 
   #answer(chain: DeviceChain): void {
     const done = this.#run(copyOf(chain.readable));
     this.#count++;
     if (!done) this.#refused++;
+    // What it did may have stopped the device: the driver's memory may be another's by now.
+    if (this.#closed) return;
     const ack = chain.writable.find((bytes) => bytes.length > 0);
     if (ack) ack[0] = done ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
     if (this.#queue.push(chain.head, ack ? 1 : 0)) this.call?.signal();

@@ -228,8 +228,7 @@ export class VirtioNetDevice implements VirtioDevice {
   }
 
   stop(): void {
-    this.#session = undefined;
-    this.#repair.stop();
+    this.#endSession();
     this.#config.announce = false;
     this.#pairs.stop();
   }
@@ -240,8 +239,12 @@ export class VirtioNetDevice implements VirtioDevice {
 
   stopQueue(index: number): void {
     const session = this.#session;
-    if (session && index === this.#controlIndex(session.features)) session.control = undefined;
-    else this.#pairs.tearDown(index);
+    if (!session || index !== this.#controlIndex(session.features)) {
+      this.#pairs.tearDown(index);
+      return;
+    }
+    session.control?.close();
+    session.control = undefined;
   }
 
   setCall(index: number, event: EventFd | undefined): void {
@@ -266,9 +269,14 @@ export class VirtioNetDevice implements VirtioDevice {
 
   /** Stops everything, ends the workers. Before the memory and the backend go. */
   close(): void {
+    this.#endSession();
+    this.#pairs.close();
+  }
+
+  #endSession(): void {
+    this.#session?.control?.close();
     this.#session = undefined;
     this.#repair.stop();
-    this.#pairs.close();
   }
 
   /** Without `VIRTIO_NET_F_MQ` it follows the first pair, whatever there is behind it. */

@@ -21,6 +21,9 @@ describe('ControlQueue', () => {
   let control: ControlQueue;
   let asked: string[];
   let answer: boolean;
+  /** Milliseconds that it is, and that each command takes. */
+  let now: number;
+  let duration: number;
 
   beforeEach(() => {
     buffer = new ArrayBuffer(BYTES);
@@ -30,8 +33,10 @@ describe('ControlQueue', () => {
     call = new EventFd();
     asked = [];
     answer = true;
+    now = duration = 0;
     const ask = (what: string) => {
       asked.push(what);
+      now += duration;
       return answer;
     };
     const place = { desc: AT + layout.desc, avail: AT + layout.avail, used: AT + layout.used };
@@ -44,6 +49,7 @@ describe('ControlQueue', () => {
         setGuestOffloads: (offloads) => ask(`offloads 0x${offloads.toString(16)}`),
         acknowledgeAnnounce: () => ask('announce'),
       },
+      () => now,
     );
   });
   afterEach(() => {
@@ -135,6 +141,31 @@ describe('ControlQueue', () => {
     };
     assert.equal(control.serve(), true);
     assert.equal(control.statistics().commands, SIZE);
+  });
+
+  it('lets others have their turn when commands take long, and goes on in the next', () => {
+    duration = 1;
+    for (let i = 0; i < 3; i++) offer([...MQ, 1, 0]);
+    assert.equal(control.serve(), true);
+    assert.equal(control.statistics().commands, 2);
+    assert.equal(control.serve(), false);
+    assert.equal(control.statistics().commands, 3);
+  });
+
+  it('answers nothing any more once it is closed, also by what a command does', () => {
+    offer([...MQ, 1, 0]);
+    offer([...MQ, 2, 0]);
+    const original = asked.push.bind(asked);
+    asked.push = (...items) => {
+      control.close();
+      return original(...items);
+    };
+    const before = Buffer.from(bytes);
+    assert.equal(control.serve(), false);
+    assert.equal(control.serve(), false);
+    assert.deepEqual(asked.length, 1);
+    assert.ok(before.equals(bytes), 'the memory of the driver');
+    assert.equal(call.drain(), 0);
   });
 
   it('interrupts nobody who wants no interrupt', () => {

@@ -23,11 +23,8 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
   const restore = rawTerminal();
   try {
     process.stdin.pipe(input);
-    for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => {
-        stop.abort();
-      });
-    }
+    stopOnSignals(stop);
+    stopWithReaders(stop);
     // The console's bytes go where a report of ours does not.
     const output = json ? process.stderr : process.stdout;
     const console = { input, output };
@@ -42,6 +39,23 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
     restore();
     process.stdin.unpipe(input);
     process.stdin.pause();
+  }
+}
+
+function stopOnSignals(stop: AbortController): void {
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      stop.abort();
+    });
+  }
+}
+
+/** Whoever read what we write is gone (`EPIPE`): an end in good order, and no uncaught exception. */
+function stopWithReaders(stop: AbortController): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', () => {
+      stop.abort();
+    });
   }
 }
 

@@ -5,6 +5,8 @@ import type { MachineConsole } from './options.js';
 const MOST_HELD = 512;
 /** Milliseconds that a byte waits for more: each comes by itself. */
 const HELD_FOR = 5;
+/** Bytes that wait while the output takes no more; what comes beyond them is lost. */
+const MOST_WAITING = 1 << 20;
 
 /** What a console tells its machine. */
 export interface ConsoleWires {
@@ -13,17 +15,66 @@ export interface ConsoleWires {
   output(bytes: Buffer): void;
 }
 
+/** A stream that is given no more than it takes: a guest can write faster than anybody reads. */
+class Outlet {
+  /** Bytes for which there was no room. */
+  lost = 0;
+  readonly #stream: NodeJS.WritableStream;
+  #waiting: Buffer[] = [];
+  #bytes = 0;
+  #full = false;
+
+  constructor(stream: NodeJS.WritableStream) {
+    this.#stream = stream;
+  }
+
+  write(bytes: Buffer): void {
+    if (!this.#full) this.#pass(bytes);
+    else if (this.#bytes + bytes.length > MOST_WAITING) this.lost += bytes.length;
+    else {
+      this.#waiting.push(bytes);
+      this.#bytes += bytes.length;
+    }
+  }
+
+  /** Lets go of the stream; what waits is its business. */
+  close(): void {
+    this.#stream.off('drain', this.#onDrain);
+    this.#passWaiting();
+    this.#stream.off('drain', this.#onDrain);
+  }
+
+  readonly #onDrain = (): void => {
+    this.#full = false;
+    this.#passWaiting();
+  };
+
+  #passWaiting(): void {
+    const bytes = Buffer.concat(this.#waiting);
+    this.#waiting = [];
+    this.#bytes = 0;
+    if (bytes.length > 0) this.#pass(bytes);
+  }
+
+  #pass(bytes: Buffer): void {
+    this.#full = !this.#stream.write(bytes);
+    if (this.#full) this.#stream.once('drain', this.#onDrain);
+  }
+}
+
 /** A serial line between a guest and two streams. */
 export class Console {
   readonly serial: Serial;
   readonly #streams: MachineConsole;
   readonly #wires: ConsoleWires;
+  readonly #outlet: Outlet | undefined;
   #held: number[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   constructor(streams: MachineConsole, wires: ConsoleWires) {
     this.#streams = streams;
     this.#wires = wires;
+    this.#outlet = streams.output && new Outlet(streams.output);
     this.serial = new Serial({
       transmit: (byte) => {
         this.#hold(byte);
@@ -35,6 +86,11 @@ export class Console {
     streams.input?.on('data', this.#onData);
   }
 
+  /** Bytes of the guest's that the output did not take in time. */
+  get lost(): number {
+    return this.#outlet?.lost ?? 0;
+  }
+
   /** What the guest has written, and nobody has been given yet, goes on its way. */
   flush(): void {
     clearTimeout(this.#timer);
@@ -42,13 +98,14 @@ export class Console {
     if (this.#held.length === 0) return;
     const bytes = Buffer.from(this.#held);
     this.#held = [];
-    this.#streams.output?.write(bytes);
+    this.#outlet?.write(bytes);
     this.#wires.output(bytes);
   }
 
   /** Lets go of the streams. */
   close(): void {
     this.flush();
+    this.#outlet?.close();
     this.#streams.input?.off('data', this.#onData);
     this.#streams.input?.pause();
   }

@@ -10,6 +10,8 @@ export interface MachineStatistics {
   readonly exits: Readonly<Record<string, number>>;
   /** How often JavaScript was asked by a vCPU. */
   readonly calls: number;
+  /** Bytes of the console that its output did not take in time, and that nobody gets any more. */
+  readonly consoleLost: number;
   readonly pci: PciBusStatistics;
   /** In the order of the option `net`. */
   readonly net: readonly NetworkCardStatistics[];
@@ -43,6 +45,7 @@ export class Counters {
 
   read(
     cycle: PowerCycle | undefined,
+    consoleLost: number,
     bus: PciBus,
     net: readonly NetworkCardStatistics[],
   ): MachineStatistics {
@@ -55,6 +58,7 @@ export class Counters {
     }
     for (const counters of cycle?.kernelStatistics() ?? []) addTo(kvm, counters);
     const cards = net.length > 0 ? net : this.#net;
-    return { cycles: this.cycles, exits, calls, pci: bus.statistics(), net: cards, kvm };
+    const pci = bus.statistics();
+    return { cycles: this.cycles, exits, calls, consoleLost, pci, net: cards, kvm };
   }
 }

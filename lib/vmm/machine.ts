@@ -185,6 +185,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   statistics(): MachineStatistics {
     return this.#counters.read(
       this.#cycle,
+      this.#console.lost,
       this.#bus,
       this.#end ? [] : this.#cards.map((card) => card.statistics()),
     );

@@ -23,7 +23,10 @@ export interface MachineNet {
 export interface MachineConsole {
   /** What the guest reads. It is not ended, and not read from any more when the machine ends. */
   input?: NodeJS.ReadableStream;
-  /** What the guest writes. It is not ended. */
+  /**
+   * What the guest writes. It is not ended. What it does not take waits, 1 MiB at the most; the rest is
+   * lost, and counted.
+   */
   output?: NodeJS.WritableStream;
 }
 

@@ -76,7 +76,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   #end: MachineEnd | undefined;
 
   /**
-   * Boots a machine.
+   * Boots a machine. When the options fit, backends that are open are the machine's, and closed whether
+   * it boots or not.
    *
    * @returns As soon as its first vCPU runs: the guest is about to begin.
    * @throws {TypeError} or `RangeError`: an option does not fit, or the kernel not into the memory.
@@ -86,15 +87,14 @@ export class Machine extends EventEmitter<MachineEvents> {
    */
   static async boot(options: MachineOptions): Promise<Machine> {
     const checked = checkMachineOptions(options);
-    checked.signal?.throwIfAborted();
-    const { commandLine } = checked;
-    const kernel = await readKernel(checked.kernel);
-    const initrd = checked.initrd === undefined ? undefined : await fs.readFile(checked.initrd);
-    checked.signal?.throwIfAborted();
-    const boot = { kernel, initrd, commandLine };
-    const plugged = await PluggedNets.open(checked.net);
+    const { signal, net } = checked;
+    const plugged = new PluggedNets(net);
     try {
-      checked.signal?.throwIfAborted();
+      signal?.throwIfAborted();
+      const boot = await readBoot(checked);
+      signal?.throwIfAborted();
+      await plugged.open(signal);
+      signal?.throwIfAborted();
       return allOrNothing((undo) => new Machine(undo, checked, boot, plugged));
     } catch (error) {
       await plugged.takeBack();
@@ -127,6 +127,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#plugPorts();
     this.#powerOn();
     this.#listen(options.signal, undo);
+    plugged.keep();
     publishMachine(() => ({ state: 'booted', cards: this.#cards.map(({ name }) => name) }));
   }
 
@@ -212,6 +213,9 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #openCards(undo: UndoList): void {
+    undo.push(() => {
+      this.#plugged.close();
+    });
     for (const net of this.#plugged.nets) {
       const card: NetworkCard = NetworkCard.open(net, {
         memory: this.#ram.memory,
@@ -385,4 +389,10 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#settle(end);
     this.emit('end', end);
   }
+}
+
+async function readBoot(options: CheckedMachineOptions): Promise<LinuxBoot> {
+  const kernel = await readKernel(options.kernel);
+  const initrd = options.initrd === undefined ? undefined : await fs.readFile(options.initrd);
+  return { kernel, initrd, commandLine: options.commandLine };
 }

@@ -1,12 +1,11 @@
 import type { GuestFault } from './guest-repair.js';
-import type { CheckedNet } from './options.js';
 import type { Doorbells, Interrupts } from './platform.js';
+import type { OpenNet } from './plugged-nets.js';
 import { VirtioNetDevice } from './virtio-net-device.js';
 import type { VirtioNetStatistics } from './virtio-net-device.js';
 import { VirtioPciFunction } from './virtio-pci.js';
 import type { VirtioPciStatistics } from './virtio-pci.js';
 import type { Backend, BackendLink } from '../backend/backend.js';
-import { openBackend } from '../backend/open.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { allOrNothing } from '../undo.js';
@@ -33,23 +32,20 @@ export interface NetworkCardStatistics {
   readonly link: BackendLink | undefined;
 }
 
-/** A network device of a machine with all that is behind it: PCI function, vhost workers, backend. */
+/** A network device of a machine: PCI function and vhost workers. Its backend is not its own. */
 export class NetworkCard {
   readonly device: VirtioNetDevice;
   readonly pci: VirtioPciFunction;
   readonly #backend: Backend;
   readonly #down: UndoList;
 
-  static open(net: CheckedNet, place: NetworkCardPlace): NetworkCard {
+  static open(net: OpenNet, place: NetworkCardPlace): NetworkCard {
     return allOrNothing((undo) => new NetworkCard(undo, net, place));
   }
 
-  private constructor(undo: UndoList, net: CheckedNet, place: NetworkCardPlace) {
+  private constructor(undo: UndoList, net: OpenNet, place: NetworkCardPlace) {
     this.#down = undo;
-    this.#backend = openOrTake(net);
-    undo.push(() => {
-      this.#backend.close();
-    });
+    this.#backend = net.backend;
     const { mac, queuePairs, mtu, completeOnly = false } = net;
     this.device = new VirtioNetDevice({
       ...{ backend: this.#backend, memory: place.memory, mac, queuePairs, onFault: place.onFault },
@@ -88,7 +84,7 @@ export class NetworkCard {
     };
   }
 
-  /** Down: rings, doorbells and interrupts; then workers; then the backend. */
+  /** Down: rings, doorbells and interrupts; then workers. Before the backend. */
   close(): void {
     this.#down.unwind();
   }
@@ -101,9 +97,4 @@ export function linkOf(backend: Backend): BackendLink | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** One that is made has as many queues as the guest may use; those that it does not use are detached. */
-function openOrTake({ backend, queuePairs }: CheckedNet): Backend {
-  return 'queues' in backend ? backend : openBackend(backend, queuePairs);
 }

@@ -9,7 +9,10 @@ import { parseMac } from '../sys/link.js';
 
 /** One network device of a machine. */
 export interface MachineNet {
-  /** What stands behind vhost: how to make it, or one that is open. The machine closes it either way. */
+  /**
+   * What stands behind vhost: how to make it, or one that is open. The machine closes it either way, also
+   * when it does not boot; not when an option does not fit.
+   */
   backend: BackendOptions | OvsTapOptions | Backend;
   /** The guest's Ethernet address. Default: a random one. */
   mac?: string;

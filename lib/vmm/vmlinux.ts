@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 
 import { isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
@@ -22,6 +23,7 @@ const FORMATS: readonly (readonly [magic: string, command: readonly string[]])[]
   ['894c5a', ['lzop', '-dc']],
 ];
 const GZIP = '1f8b';
+const gunzip = promisify(zlib.gunzip);
 
 /** `arch/x86/boot/compressed`: the length of what is packed follows it, except where gzip has it itself. */
 const TRAILER = 4;
@@ -44,20 +46,31 @@ export async function readKernel(file: string): Promise<KernelImage> {
   const bytes = await fs.readFile(file);
   if (isElf(bytes)) return readVmlinux(bytes);
   const packed = readBzImage(bytes);
-  const kernel = await unpacked(bytes);
-  return kernel ? readVmlinux(kernel, bytes) : packed;
+  const payload = payloadOf(bytes);
+  const kept = path.join(cacheFolder(), cacheKey(bytes, payload));
+  return (await readKept(kept, bytes)) ?? (await unpackAndKeep(payload, kept, bytes)) ?? packed;
 }
 
-/** The kernel of a bzImage, from the cache or for it; undefined when it can't be had. */
-async function unpacked(bzImage: Uint8Array): Promise<Uint8Array | undefined> {
-  const payload = payloadOf(bzImage);
-  const kept = path.join(cacheFolder(), cacheKey(bzImage, payload));
-  const found = await fs.readFile(kept).catch(() => undefined);
-  if (found) return found;
+/** The kernel from the cache; undefined when there is none, or what is there is damaged. */
+async function readKept(kept: string, bzImage: Uint8Array): Promise<KernelImage | undefined> {
+  try {
+    return readVmlinux(await fs.readFile(kept), bzImage);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The kernel of a bzImage, for the cache as well; undefined when nothing here can unpack it. */
+async function unpackAndKeep(
+  payload: Uint8Array,
+  kept: string,
+  bzImage: Uint8Array,
+): Promise<KernelImage | undefined> {
   const kernel = await unpack(payload).catch(() => undefined);
   if (!kernel || !isElf(kernel)) return undefined;
+  const image = readVmlinux(kernel, bzImage);
   await keep(kept, kernel).catch(() => undefined); // It is only slower the next time.
-  return kernel;
+  return image;
 }
 
 /** What tells kernels apart, at a fraction of a hash over all: header, version, both ends, lengths. */
@@ -68,12 +81,12 @@ function cacheKey(bzImage: Uint8Array, payload: Uint8Array): string {
   return hash.update(payload.subarray(-end)).digest('hex').slice(0, 32);
 }
 
-/** A rename is whole or not at all: nobody finds half a kernel. */
+/** A rename is whole or not at all, and of bytes that are on the disk: nobody finds half a kernel. */
 async function keep(kept: string, kernel: Uint8Array): Promise<void> {
   await fs.mkdir(path.dirname(kept), { recursive: true });
   const partial = `${kept}.${randomUUID()}`;
   try {
-    await fs.writeFile(partial, kernel);
+    await fs.writeFile(partial, kernel, { flush: true });
     await fs.rename(partial, kept);
   } finally {
     await fs.rm(partial, { force: true });
@@ -82,7 +95,7 @@ async function keep(kept: string, kernel: Uint8Array): Promise<void> {
 
 async function unpack(payload: Uint8Array): Promise<Uint8Array | undefined> {
   const begin = Buffer.from(payload.subarray(0, 4)).toString('hex');
-  if (begin.startsWith(GZIP)) return zlib.gunzipSync(payload);
+  if (begin.startsWith(GZIP)) return gunzip(payload);
   const [, command] = FORMATS.find(([magic]) => begin.startsWith(magic)) ?? [];
   return command && filter(command, payload.subarray(0, payload.length - TRAILER));
 }

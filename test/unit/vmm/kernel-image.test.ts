@@ -114,6 +114,19 @@ describe('readKernel', () => {
     assert.equal((await readKernel(file)).entry, 0x1000010);
   });
 
+  it('unpacks again where what was kept is damaged', async () => {
+    const kernel = elf(0x1000000, SEGMENTS);
+    fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(kernel, { level: 1 }) }));
+    await readKernel(file);
+    const [kept = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
+    const copy = path.join(folder, 'vmlinux', kept);
+    for (const damaged of ['', new Uint8Array(kernel.length), kernel.subarray(0, -1)]) {
+      fs.writeFileSync(copy, damaged);
+      assert.equal((await readKernel(file)).entry, 0x1000000);
+      assert.deepEqual(new Uint8Array(fs.readFileSync(copy)), new Uint8Array(kernel));
+    }
+  });
+
   it('boots as it is what it can not unpack', async () => {
     fs.writeFileSync(file, bzImage());
     assert.equal((await readKernel(file)).entry, 0x100200);

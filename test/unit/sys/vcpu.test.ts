@@ -39,7 +39,11 @@ describe('a vCPU', () => {
   beforeEach(() => {
     native.Vcpu = FakeVcpu as unknown as typeof genuine;
     FakeVcpu.refusal = FakeVcpu.callback = undefined;
-    vcpu = new Vcpu({ descriptor } as Kvm, { descriptor, fd: -1 } as KvmVm, 0);
+    vcpu = new Vcpu(
+      { descriptor } as unknown as Kvm,
+      { descriptor, fd: -1 } as unknown as KvmVm,
+      0,
+    );
   });
   afterEach(() => {
     native.Vcpu = genuine;

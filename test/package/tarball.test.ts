@@ -57,6 +57,7 @@ describe('the tarball', function () {
       'package.json',
       'binding.gyp',
       'scripts/install.js',
+      'scripts/make-initrd',
       'prebuilds/linux-x64/vhost_net.node',
       ...sources,
       ...sources.flatMap(compiled),

@@ -134,15 +134,18 @@ bool PciProbe::absent() const {
   const uint32_t bus_and_function = address_ & 0x00ff0700;
   const uint32_t slot = address_ >> 11 & 31;
   const bool enabled = (address_ & 0x80000000) != 0;
-  return enabled && (bus_and_function != 0 || (slots_ >> slot & 1) == 0);
+  return known_ && enabled && (bus_and_function != 0 || (slots_ >> slot & 1) == 0);
 }
 
 bool PciProbe::Serve(const Access& access, uint32_t* value) {
   const bool write = access.question == Question::kPortWrite;
-  if (access.address == kPciAddress && access.size == 4 && write) {
-    address_ = access.value;
-    pending_ = true;
-    return true;
+  if (write && access.address >= kPciAddress && access.address < kPciData) {
+    known_ = access.address == kPciAddress && access.size == 4;
+    if (known_) {
+      address_ = access.value;
+      pending_ = true;
+      return true;
+    }
   }
   *value = UINT32_MAX;
   return access.address >= kPciData && access.address < kPciData + 4 && absent();

@@ -86,6 +86,7 @@ class PciProbe {
 
   uint32_t slots_ = UINT32_MAX;
   uint32_t address_ = 0;
+  bool known_ = false;  ///< not after a part of the address was written: the bus merges those
   bool pending_ = false;
 };
 

@@ -15,7 +15,9 @@ export interface MachineStatistics {
   readonly pci: PciBusStatistics;
   /** In the order of the option `net`. */
   readonly net: readonly NetworkCardStatistics[];
-  /** The kernel's own counters, summed over the vCPUs that run now; empty where it has none. */
+  /**
+   * The kernel's own counters, summed over the vCPUs that run now, or ran last; empty where it has none.
+   */
   readonly kvm: Readonly<Record<string, number>>;
 }
 
@@ -23,15 +25,26 @@ function addTo(sums: Record<string, number>, more: Readonly<Record<string, numbe
   for (const [name, value] of Object.entries(more)) sums[name] = (sums[name] ?? 0) + value;
 }
 
+function sum(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const one of all) addTo(sums, one);
+  return sums;
+}
+
+/** What counts of a power cycle. */
+type CountingCycle = Pick<PowerCycle, 'statistics' | 'kernelStatistics'>;
+
 /** What is left of power cycles that are over, and what those say that are not. */
 export class Counters {
   cycles = 0;
   readonly #exits: Record<string, number> = {};
   #calls = 0;
   #net: readonly NetworkCardStatistics[] = [];
+  #kvm: Readonly<Record<string, number>> = {};
 
-  /** Keeps what a cycle counted that is over. */
-  add(cycle: PowerCycle): void {
+  /** Keeps what a cycle counted that is over; before it is closed. */
+  add(cycle: CountingCycle): void {
+    this.#kvm = sum(cycle.kernelStatistics());
     for (const { exits, calls } of cycle.statistics()) {
       addTo(this.#exits, exits);
       this.#calls += calls;
@@ -44,19 +57,18 @@ export class Counters {
   }
 
   read(
-    cycle: PowerCycle | undefined,
+    cycle: CountingCycle | undefined,
     consoleLost: number,
     bus: PciBus,
     net: readonly NetworkCardStatistics[],
   ): MachineStatistics {
     const exits = { ...this.#exits };
-    const kvm: Record<string, number> = {};
     let calls = this.#calls;
     for (const one of cycle?.statistics() ?? []) {
       addTo(exits, one.exits);
       calls += one.calls;
     }
-    for (const counters of cycle?.kernelStatistics() ?? []) addTo(kvm, counters);
+    const kvm = cycle ? sum(cycle.kernelStatistics()) : this.#kvm;
     const cards = net.length > 0 ? net : this.#net;
     const pci = bus.statistics();
     return { cycles: this.cycles, exits, calls, consoleLost, pci, net: cards, kvm };

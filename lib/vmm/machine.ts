@@ -338,10 +338,10 @@ export class Machine extends EventEmitter<MachineEvents> {
     try {
       this.#bus.reset();
       this.#console.serial.reset();
+      this.#counters.add(cycle);
     } finally {
       this.#interrupts.use(undefined);
       this.#doorbells.use(undefined);
-      this.#counters.add(cycle);
       cycle.close();
     }
   }

@@ -25,7 +25,7 @@ class FakePairs {
   }
 }
 
-describe('the repair of a guest’s rings', () => {
+describe("the repair of a guest's rings", () => {
   const corrupt = new VhostError('ERR_VHOST_QUEUE_CORRUPT', 'a ring lies nowhere');
   let pairs: FakePairs;
   let faults: GuestFault[];

@@ -96,7 +96,7 @@ describe('what stands behind the cards of a machine', () => {
     assert.deepEqual(log, ['discard plugged', 'close given', 'remove plugged']);
   });
 
-  it('is the machine’s from the check of its options on, wherever the boot fails', async () => {
+  it("is the machine's from the check of its options on, wherever the boot fails", async () => {
     const boot = (given: FakeBackend, options: object) =>
       Machine.boot({
         kernel: '/no/such',

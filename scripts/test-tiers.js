@@ -2,26 +2,20 @@
 // Runs tiers of tests, those that need a device in the lab when this machine has none, and prints the
 // total over all of them as its last line.
 
-const { spawn, spawnSync } = require('node:child_process');
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
 const root = path.dirname(__dirname);
 
-/** Tests that start programs rather than move frames. */
-const PROGRAMS = `demo differential doctor errors examples forward-command lifetime reproducers trace`;
-
-/**
- * Where each tier runs: `device` means this machine's vhost-net, or else the lab's. There the files named
- * `beside` run in a second lab at the same time: a lab alone keeps two CPUs busy for little more than half.
- */
+/** Where each tier runs: `device` means this machine's vhost-net, or else the lab's. */
 const TIERS = {
   unit: { where: 'here' },
   types: { where: 'here' },
   package: { where: 'here' },
   install: { where: 'here', onRequest: true }, // every Node with every npm: minutes, and a registry
-  kernel: { where: 'device', require: 'vhost,tun,root,ovs', beside: PROGRAMS.split(' ') },
+  kernel: { where: 'device', require: 'vhost,tun,root,ovs' },
   vm: {
     where: 'device',
     require: 'vhost,tun,root',
@@ -70,30 +64,17 @@ function whyNoDevice() {
   return probe.status === 0 ? undefined : probe.stderr.trim();
 }
 
-/** The runs of a tier, those together that go on at the same time: one, or some in the lab on each kernel. */
-function runsOf(name, kernels, only) {
-  const files = testFiles(name, only);
-  if (TIERS[name].where !== 'device') return [[{ name, title: name, files }]];
+/** The runs of a tier: one, or one in the lab on each kernel. */
+function runsOf(name, kernels) {
+  if (TIERS[name].where !== 'device') return [{ name, title: name }];
   let chosen = kernels;
   if (kernels.length === 0) {
     const reason = whyNoDevice();
-    if (reason === undefined) return [[{ name, title: `${name} on this machine`, files }]];
+    if (reason === undefined) return [{ name, title: `${name} on this machine` }];
     console.log(`\nno device here (${reason}): ${name} runs in the lab`);
     chosen = ['6.12'];
   }
-  return chosen.map((kernel) => labRuns(name, kernel, files));
-}
-
-function labRuns(name, kernel, files) {
-  const { beside = [] } = TIERS[name];
-  const isBeside = (file) => beside.includes(path.basename(file, '.test.js'));
-  const title = `${name} on ${kernel}`;
-  const runs = [
-    { name, kernel, title, files: files.filter((file) => !isBeside(file)) },
-    { name, kernel, title: `${title}, programs`, files: files.filter(isBeside) },
-  ];
-  const some = runs.filter((run) => run.files.length > 0);
-  return some.length === 0 ? runs.slice(0, 1) : some;
+  return chosen.map((kernel) => ({ name, kernel, title: `${name} on ${kernel}` }));
 }
 
 /** Compiled tests of the sources that are there now: of a removed one the compiled file stays. */
@@ -124,46 +105,23 @@ function inLab({ name, kernel }, folder, command) {
   return [path.join(root, 'scripts/lab'), ...options, '--', ...command];
 }
 
-/** Those of one moment: the first is seen as it goes, what the others print follows. */
-async function runTogether(runs, folder) {
-  const running = runs.map((run, index) => runTier(run, folder, index > 0));
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  for (const [index, run] of runs.entries()) {
-    if (index === 0) console.log(`\n=== ${run.title} ===`);
-    const { counts, output } = await running[index];
-    if (index > 0) process.stdout.write(`\n=== ${run.title} ===\n${output}`);
-    for (const key of Object.keys(total)) total[key] += counts[key];
-  }
-  return total;
-}
-
-async function runTier(one, folder, silent) {
-  const { name, kernel, title, files } = one;
+function runTier(run, only, folder) {
+  const { name, kernel, title } = run;
+  console.log(`\n=== ${title} ===`);
   const counts = path.join(folder, `${title}.json`);
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
   if (kernel !== undefined) env.VHOST_TEST_TRACE = path.join(folder, `${title}.trace`);
   const { require: here, requireInLab = here } = TIERS[name];
   const needs = kernel === undefined ? here : requireInLab;
   if (needs !== undefined) env.VHOST_TEST_REQUIRE ??= needs;
-  const command = kernel === undefined ? mocha(files) : inLab(one, folder, mocha(files));
-  const { status, output } = files.length === 0 ? { status: 0 } : await run(command, env, silent);
-  return { counts: readCounts(title, counts, status), output };
+  const files = testFiles(name, only);
+  const command = kernel === undefined ? mocha(files) : inLab(run, folder, mocha(files));
+  const ended = files.length === 0 ? { status: 0 } : spawn(command, env);
+  return readCounts(title, counts, ended.status ?? ended.signal);
 }
 
-/** A program to its end; with all that it printed when it is to be silent. */
-function run([program, ...args], env, silent) {
-  const stdio = silent ? ['ignore', 'pipe', 'pipe'] : 'inherit';
-  const child = spawn(program, args, { cwd: root, env, stdio });
-  const chunks = [];
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.on('data', (chunk) => chunks.push(chunk));
-  }
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (status, signal) => {
-      resolve({ status: status ?? signal, output: Buffer.concat(chunks).toString() });
-    });
-  });
+function spawn([program, ...args], env) {
+  return spawnSync(program, args, { cwd: root, env, stdio: 'inherit' });
 }
 
 function silence(status) {
@@ -200,13 +158,13 @@ function writeTables(folder) {
   console.log('\nwrote docs/kernels.md');
 }
 
-async function main() {
+function main() {
   const { kernels, only, tables, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   try {
-    for (const runs of names.flatMap((name) => runsOf(name, kernels, only))) {
-      const counts = await runTogether(runs, folder);
+    for (const run of names.flatMap((name) => runsOf(name, kernels))) {
+      const counts = runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
     }
     if (tables) writeTables(folder);
@@ -217,4 +175,4 @@ async function main() {
   process.exitCode = total.failed === 0 ? 0 : 1;
 }
 
-void main();
+main();

@@ -41,7 +41,7 @@ function whyRefused(
   if (code !== 'EINVAL') return undefined;
   return mode === MACVLAN_MODE_PASSTHRU
     ? `in mode passthru it has ${link} to itself: delete what else is above it`
-    : `something in mode passthru may have ${link} to itself`;
+    : `not possible above that link, or something in mode passthru has ${link} to itself`;
 }
 
 function hinted(error: VhostSystemError, hint: string | undefined): VhostSystemError {

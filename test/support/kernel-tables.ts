@@ -7,25 +7,13 @@ Written by \`npm run test:kernels\` from the ioctls that the tests of the kernel
 \`vhost-net:ioctl\` told it; do not edit. What tests do in processes of their own is not counted.
 `;
 
-/** The text of docs/kernels.md, from the traces of runs of the tests on each kernel. */
+/** The text of docs/kernels.md, from the traces of one run of the tests on each kernel. */
 export function kernelTables(traces: readonly IoctlTrace[]): string {
-  const kernels = byRelease(traces).sort((a, b) =>
+  const kernels = [...traces].sort((a, b) =>
     a.release.localeCompare(b.release, 'en', { numeric: true }),
   );
   const parts = [files(kernels), features(kernels), requests(kernels), refusals(kernels)];
   return [INTRODUCTION, ...parts].join('\n');
-}
-
-/** One for each kernel, of all that its runs traced. */
-function byRelease(traces: readonly IoctlTrace[]): IoctlTrace[] {
-  const kernels = new Map<string, IoctlTrace>();
-  for (const trace of traces) {
-    const before = kernels.get(trace.release) ?? { features: '0', ioctls: [] };
-    const features = BigInt(`0x${before.features}`) | BigInt(`0x${trace.features}`);
-    const ioctls = [...before.ioctls, ...trace.ioctls];
-    kernels.set(trace.release, { ...trace, features: features.toString(16), ioctls });
-  }
-  return [...kernels.values()];
 }
 
 /** Those whose tests made an ioctl, by the names that --only takes. */

@@ -123,13 +123,19 @@ export class ControlQueue {
    */
   serve(): boolean {
     const until = this.#now() + TURN;
-    for (let served = 0; served < this.#queue.size && !this.#closed; served++) {
+    let served = 0;
+    do {
+      if (this.#closed) return false;
       const chain = this.#queue.pop();
       if (chain) this.#answer(chain);
-      else if (!this.#queue.arm()) return false;
-      if (this.#now() >= until) break;
-    }
-    return !this.#closed;
+      else if (!this.#more()) return false;
+    } while (++served < this.#queue.size && this.#now() < until);
+    return this.#more();
+  }
+
+  /** Asks to be notified of the next command, also where a turn ends; whether one is there already. */
+  #more(): boolean {
+    return !this.#closed && this.#queue.arm();
   }
 
   #answer(chain: DeviceChain): void {

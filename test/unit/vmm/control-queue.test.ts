@@ -132,11 +132,11 @@ describe('ControlQueue', () => {
 
   it('serves a full queue at the most before others have their turn', () => {
     for (let i = 0; i < SIZE / 2; i++) offer([...MQ, 1, 0]);
-    // The driver goes on while it is served: one more each time.
+    // The driver goes on while it is served: two more each time.
     const words = new Uint16Array(buffer);
     const original = asked.push.bind(asked);
     asked.push = (...items) => {
-      words[layout.avail / 2 + 1] = (words[layout.avail / 2 + 1] ?? 0) + 1;
+      words[layout.avail / 2 + 1] = (words[layout.avail / 2 + 1] ?? 0) + 2;
       return original(...items);
     };
     assert.equal(control.serve(), true);
@@ -150,6 +150,12 @@ describe('ControlQueue', () => {
     assert.equal(control.statistics().commands, 2);
     assert.equal(control.serve(), false);
     assert.equal(control.statistics().commands, 3);
+  });
+
+  it('is done, and asks to be notified of the next, also when the only command took long', () => {
+    duration = 5;
+    offer([...MQ, 1, 0]);
+    assert.equal(control.serve(), false);
   });
 
   it('answers nothing any more once it is closed, also by what a command does', () => {

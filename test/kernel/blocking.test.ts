@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { TestNetwork } from '../support/network.js';
 import { PatternFrames } from '../support/pattern.js';
 import { processState } from '../support/process-state.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 import { Scribbler } from '../support/scribble.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
@@ -164,7 +164,7 @@ describeWith(['vhost', 'tun', 'root'], 'blocking calls', () => {
     return worker;
   }
 
-  it('serve a Worker without an event loop', async () => {
+  itLong('serve a Worker without an event loop', async () => {
     const frames = 500; // fewer than a tap queues, so that none has a reason to be dropped
     const worker = await startWorker(frames);
     const answered = once(worker, 'message');
@@ -176,7 +176,7 @@ describeWith(['vhost', 'tun', 'root'], 'blocking calls', () => {
     await once(worker, 'exit');
   });
 
-  it('do not keep a Worker from being terminated', async () => {
+  itLong('do not keep a Worker from being terminated', async () => {
     await (await startWorker(1)).terminate(); // what Workers share is there from now on
     const before = processState();
     await (await startWorker(1)).terminate();

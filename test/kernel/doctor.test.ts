@@ -6,7 +6,7 @@ import path from 'node:path';
 
 import { TestNetwork } from '../support/network.js';
 import { root } from '../support/packed.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 import { capabilities } from '#lib/capabilities/capabilities';
 import type { Capabilities, Check } from 'vhost-net';
 
@@ -117,7 +117,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     assert.equal(after.driverMode, true);
   });
 
-  it('a missing vhost-net is made', () => {
+  itLong('a missing vhost-net is made', () => {
     const [before, after] = cure([TUN], DOCTOR);
     assert.match(find(before, '/dev/vhost-net').remedy ?? '', /mknod .* \/dev\/vhost-net c 10 238/);
     assert.equal(after.driverMode, true);
@@ -185,7 +185,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     }
   });
 
-  it('too few open files are made more', () => {
+  itLong('too few open files are made more', () => {
     const [before, after] = mended('open files', 'ulimit -n 60');
     assert.match(before.detail, /at most 60/);
     assert.equal(before.ok, false);
@@ -202,7 +202,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     assert.equal(after.ok, true);
   });
 
-  it('a user without the right to KVM is given it, and nobody else is', function () {
+  itLong('a user without the right to KVM is given it, and nobody else is', function () {
     if (!fs.existsSync('/dev/kvm')) this.skip();
     const [before, after] = mended('KVM', 'chmod 600 /dev/kvm', `${USER} ${DOCTOR}`);
     assert.match(before.detail, /EACCES/);
@@ -225,7 +225,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     }
   });
 
-  it('a full limit of processes is named and lifted; a kernel thread counts in none', () => {
+  itLong('a full limit of processes is named and lifted; a kernel thread counts in none', () => {
     const group = `/sys/fs/cgroup/${network.name}`;
     fs.writeFileSync('/sys/fs/cgroup/cgroup.subtree_control', '+pids');
     fs.mkdirSync(group);

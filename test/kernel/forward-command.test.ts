@@ -3,7 +3,7 @@ import path from 'node:path';
 
 import { TestNetwork } from '../support/network.js';
 import { root } from '../support/packed.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 import { Running } from '../support/running.js';
 import { tcpDigests } from '../support/tcp-digests.js';
 
@@ -89,7 +89,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net forward', () => {
   }).timeout(LONG);
 
   for (const kind of ['packet', 'macvtap']) {
-    it(`joins a tap, with two queues or one, and a ${kind}`, async () => {
+    itLong(`joins a tap, with two queues or one, and a ${kind}`, async () => {
       const [host, other, between] = hosts;
       assert.ok(host && other && between);
       between.ip('link', 'add', 'v1', 'type', 'veth', 'peer', 'eth0', 'netns', other.name);
@@ -167,70 +167,79 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net forward', () => {
     assert.equal(await command.end(), 0);
   }).timeout(LONG);
 
-  it('goes on between the others when a backend is lost, and ends with 1 when one alone is left', async () => {
-    const command = await join(3);
-    ping(0, 1);
-    // What has the name of the tap is no tap.
-    const lose = async (host: number, count: number) => {
-      command.child.kill('SIGSTOP');
-      hosts[host]?.sh('ip link del vn0; ip link add vn0 type dummy');
-      command.child.kill('SIGCONT');
-      await command.until(() => command.lines('lost').length === count);
-    };
-    await lose(2, 1);
-    assert.equal(command.lines('lost')[0]?.['backend'], `tap:vn0@${hosts[2]?.name ?? ''}`);
-    assert.equal(command.lines('lost')[0]?.['code'], 'ERR_VHOST_BACKEND_LOST');
-    ping(0, 1);
-    await lose(1, 2);
-    assert.equal(await command.ended(), 1);
-    assert.equal(summary(command).length, 3);
-    assert.match(command.complaints, /^vhost-net: tap:vn0@\S+ is lost: the interface is gone/);
-    assert.deepEqual(interfaces(), [['lo'], ['lo', 'vn0'], ['lo', 'vn0']]);
-  }).timeout(LONG);
-
-  it('says which backend can not be opened and why, and leaves none of the others', async () => {
-    const [host] = hosts;
-    assert.ok(host);
-    host.ip('link', 'add', 'vn1', 'type', 'dummy');
-    const wrong: [string, string, RegExp][] = [
-      [`tap:vn1@${host.name}`, 'EINVAL', /TUNSETIFF \(vn1 is no tap\)/],
-      ['tap:vn1@vnt-nowhere', 'ENOENT', /there is no such network namespace/],
-    ];
-    for (const [backend, code, complaint] of wrong) {
-      const command = start(`tap:vn0@${host.name}`, backend, '--json');
+  itLong(
+    'goes on between the others when a backend is lost, and ends with 1 when one alone is left',
+    async () => {
+      const command = await join(3);
+      ping(0, 1);
+      // What has the name of the tap is no tap.
+      const lose = async (host: number, count: number) => {
+        command.child.kill('SIGSTOP');
+        hosts[host]?.sh('ip link del vn0; ip link add vn0 type dummy');
+        command.child.kill('SIGCONT');
+        await command.until(() => command.lines('lost').length === count);
+      };
+      await lose(2, 1);
+      assert.equal(command.lines('lost')[0]?.['backend'], `tap:vn0@${hosts[2]?.name ?? ''}`);
+      assert.equal(command.lines('lost')[0]?.['code'], 'ERR_VHOST_BACKEND_LOST');
+      ping(0, 1);
+      await lose(1, 2);
       assert.equal(await command.ended(), 1);
-      assert.match(command.complaints, complaint);
-      const [failed] = command.lines();
-      assert.deepEqual(
-        [failed?.type, failed?.['backend'], failed?.['code']],
-        ['failed', backend, code],
+      assert.equal(summary(command).length, 3);
+      assert.match(command.complaints, /^vhost-net: tap:vn0@\S+ is lost: the interface is gone/);
+      assert.deepEqual(interfaces(), [['lo'], ['lo', 'vn0'], ['lo', 'vn0']]);
+    },
+  ).timeout(LONG);
+
+  itLong(
+    'says which backend can not be opened and why, and leaves none of the others',
+    async () => {
+      const [host] = hosts;
+      assert.ok(host);
+      host.ip('link', 'add', 'vn1', 'type', 'dummy');
+      const wrong: [string, string, RegExp][] = [
+        [`tap:vn1@${host.name}`, 'EINVAL', /TUNSETIFF \(vn1 is no tap\)/],
+        ['tap:vn1@vnt-nowhere', 'ENOENT', /there is no such network namespace/],
+      ];
+      for (const [backend, code, complaint] of wrong) {
+        const command = start(`tap:vn0@${host.name}`, backend, '--json');
+        assert.equal(await command.ended(), 1);
+        assert.match(command.complaints, complaint);
+        const [failed] = command.lines();
+        assert.deepEqual(
+          [failed?.type, failed?.['backend'], failed?.['code']],
+          ['failed', backend, code],
+        );
+        assert.deepEqual(host.interfaces(), ['lo', 'vn1']);
+      }
+    },
+  ).timeout(LONG);
+
+  itLong(
+    'draws a line for each port on a terminal, again and again, and nothing elsewhere',
+    async () => {
+      const taps = hosts.slice(0, 2).map(({ name }) => `tap:vn0@${name}`);
+      const quiet = start(...taps);
+      await quiet.until(() => quiet.output.includes('Ctrl-C ends it\n'));
+      assert.equal(await quiet.end(), 0);
+      assert.match(
+        quiet.output,
+        /^forwarding between [^\n]*\nforwarded for .* s\n(tap:\S+ .*\n){2}$/,
       );
-      assert.deepEqual(host.interfaces(), ['lo', 'vn1']);
-    }
-  }).timeout(LONG);
+      const words = ['exec', process.execPath, MAIN, 'forward', ...taps].join(' ');
+      const drawn = (running = new Running('script', '-qec', words, '/dev/null'));
+      await drawn.until(() => drawn.output.split('\x1b[2A').length > 2);
+      assert.match(
+        drawn.output.replaceAll('\x1b', '~'),
+        /~\[2Ktap:vn0@\S+ +in +\d.*frame\/s .*bit\/s +out /,
+      );
+      drawn.child.stdin.write('\x03');
+      assert.equal(await drawn.ended(), 0);
+      assert.match(drawn.output, /forwarded for/);
+    },
+  ).timeout(LONG);
 
-  it('draws a line for each port on a terminal, again and again, and nothing elsewhere', async () => {
-    const taps = hosts.slice(0, 2).map(({ name }) => `tap:vn0@${name}`);
-    const quiet = start(...taps);
-    await quiet.until(() => quiet.output.includes('Ctrl-C ends it\n'));
-    assert.equal(await quiet.end(), 0);
-    assert.match(
-      quiet.output,
-      /^forwarding between [^\n]*\nforwarded for .* s\n(tap:\S+ .*\n){2}$/,
-    );
-    const words = ['exec', process.execPath, MAIN, 'forward', ...taps].join(' ');
-    const drawn = (running = new Running('script', '-qec', words, '/dev/null'));
-    await drawn.until(() => drawn.output.split('\x1b[2A').length > 2);
-    assert.match(
-      drawn.output.replaceAll('\x1b', '~'),
-      /~\[2Ktap:vn0@\S+ +in +\d.*frame\/s .*bit\/s +out /,
-    );
-    drawn.child.stdin.write('\x03');
-    assert.equal(await drawn.ended(), 0);
-    assert.match(drawn.output, /forwarded for/);
-  }).timeout(LONG);
-
-  it('ends when nobody reads its output any more', async () => {
+  itLong('ends when nobody reads its output any more', async () => {
     const command = await join(2);
     command.child.stdout.destroy();
     assert.equal(await command.ended(), 0);

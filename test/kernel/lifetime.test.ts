@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { TestNetwork } from '../support/network.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 
 const program = path.join(__dirname, 'lifetime.program.js');
 
@@ -40,7 +40,8 @@ describeWith(['vhost', 'tun', 'root'], 'a port survives, and leaves nothing behi
     .trim()
     .split('\n');
   for (const attack of attacks) {
-    it(attack, () => {
+    const its = attack.startsWith('Workers that') ? itLong : it;
+    its(attack, () => {
       const args = ['--expose-gc', program, attack, network.name];
       const options = { encoding: 'utf8', timeout: 100_000 } as const;
       const { pid, status, signal, stderr } = spawnSync(process.execPath, args, options);

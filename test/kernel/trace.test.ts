@@ -6,7 +6,7 @@ import path from 'node:path';
 
 import { root } from '../support/packed.js';
 import { allWorkers } from '../support/process-state.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 import type { TraceReport } from '#lib/trace/report';
 
 const MAIN = path.join(root, 'dist/cli/main.js');
@@ -106,7 +106,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net trace', () => {
     assert.match(stdout, /\nAll ten steps were observed\.\n$/);
   }).timeout(LONG);
 
-  it('without tracefs tells what the process alone can see, and what mounts it', () => {
+  itLong('without tracefs tells what the process alone can see, and what mounts it', () => {
     const { status, stdout } = run(`${WITHOUT}; $TRACE --json`);
     assert.equal(status, 1);
     const { steps } = JSON.parse(stdout) as TraceReport;
@@ -121,7 +121,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net trace', () => {
     assert.equal(memory.length, 9);
   }).timeout(LONG);
 
-  it('says which right is missing: for a namespace, for the devices, for tracefs', () => {
+  itLong('says which right is missing: for a namespace, for the devices, for tracefs', () => {
     const none = run(`${user()} $TRACE`);
     assert.equal(none.status, 1);
     assert.match(none.stderr, /CAP_SYS_ADMIN|EACCES/);
@@ -134,7 +134,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net trace', () => {
     assert.match(steps[2]?.missing[0] ?? '', /EACCES: .*; as root: vhost-net trace$/);
   }).timeout(LONG);
 
-  it('ends with an error when the frame does not come back in time', () => {
+  itLong('ends with an error when the frame does not come back in time', () => {
     const { status, stdout, stderr } = run(`${WITH}; $TRACE --timeout 0.001`);
     assert.equal(status, 1);
     assert.match(stderr, /^vhost-net: the frame did not come back within 0\.001 s\n$/);
@@ -145,7 +145,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net trace', () => {
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const) {
-    it(`ends on ${signal} while the port is open, and leaves nothing`, async () => {
+    itLong(`ends on ${signal} while the port is open, and leaves nothing`, async () => {
       const env = { ...process.env, NODE_DEBUG: 'vhost-net' };
       const command = spawn(process.execPath, [MAIN, 'trace', '--json'], {
         stdio: ['ignore', 'ignore', 'pipe'],

@@ -44,3 +44,9 @@ export function describeWith(
   if (missing.length === 0) describe(title, body);
   else describe.skip(`${title} [${missing.map(({ why }) => why).join('; ')}]`, body);
 }
+
+/**
+ * `it` for what takes longest beside tests that say nearly the same: left out, visibly, where
+ * `VHOST_TEST_SHORT` is set.
+ */
+export const itLong = process.env['VHOST_TEST_SHORT'] === undefined ? it : it.skip;

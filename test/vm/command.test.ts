@@ -18,17 +18,26 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** Runs the command, and types when the guest listens. */
-async function vm(typed: string, ...args: string[]): Promise<Ended> {
+/** What is waited for on either stream, and what is typed then. */
+type Step = readonly [heard: string, typed: string];
+
+const command = (...args: string[]) => {
   const { kernel, initrd } = guestFiles('6.1-cloud');
-  const files = ['vm', '--kernel', kernel, '--initrd', initrd, '--memory', '128'];
-  const child = spawn(process.execPath, [COMMAND, ...files, ...args]);
+  const files = ['--kernel', kernel, '--initrd', initrd, '--memory', '128'];
+  return [process.execPath, COMMAND, 'vm', ...files, ...args];
+};
+
+/** Runs a program to its end, and types as it goes. */
+async function run([program = '', ...args]: string[], steps: readonly Step[]): Promise<Ended> {
+  const child = spawn(program, args);
+  const waiting = [...steps];
   let stdout = '';
   let stderr = '';
   const hear = () => {
-    if (!(stdout + stderr).includes('guest-is-ready') || typed === '') return;
+    const [heard, typed] = waiting[0] ?? [];
+    if (heard === undefined || !(stdout + stderr).includes(heard)) return;
     child.stdin.write(typed);
-    typed = '';
+    waiting.shift();
   };
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk.toString();
@@ -42,9 +51,11 @@ async function vm(typed: string, ...args: string[]): Promise<Ended> {
   return { status, stdout, stderr };
 }
 
+const READY = 'guest-is-ready';
+
 describeWith(['kvm', 'vhost', 'tun', 'root'], 'vhost-net vm', () => {
   it("has the guest's console on its streams, and the guest's exit status", async () => {
-    const { status, stdout, stderr } = await vm('uname -r; exit 9\n');
+    const { status, stdout, stderr } = await run(command(), [[READY, 'uname -r; exit 9\n']]);
     assert.match(stdout, /-cloud-amd64/);
     assert.equal(stderr, '');
     assert.equal(status, 9);
@@ -52,10 +63,8 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'vhost-net vm', () => {
 
   it('gives the guest its tap, and tells what was counted as JSON, apart from the console', async () => {
     const args = ['--tap', 'vmc%d', '--mac', '02:00:00:00:00:07', '--json'];
-    const { status, stdout, stderr } = await vm(
-      'cat /sys/class/net/eth0/address; exit 0\n',
-      ...args,
-    );
+    const steps: Step[] = [[READY, 'cat /sys/class/net/eth0/address; exit 0\n']];
+    const { status, stdout, stderr } = await run(command(...args), steps);
     assert.match(stderr, /02:00:00:00:00:07/);
     const report = JSON.parse(stdout) as MachineStatistics & { reason: string };
     assert.equal(report.reason, 'exit');
@@ -63,5 +72,21 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'vhost-net vm', () => {
     assert.equal(report.net[0]?.mac, '02:00:00:00:00:07');
     assert.ok((report.exits['io'] ?? 0) > 0);
     assert.equal(status, 0);
+  }).timeout(BOOT);
+
+  it('leaves Ctrl-C to the guest, is left by Ctrl-A x, and gives the terminal back as it was', async () => {
+    const words = `stty; ${command().join(' ')}; echo status $?; stty`;
+    const { status, stdout } = await run(
+      ['script', '-qec', words, '/dev/null'],
+      [
+        [READY, '\x03\necho still-"here"\n'],
+        ['still-here', '\x01x'],
+      ],
+    );
+    const [before = '', after = ''] = stdout.split(/status 0\r\n/);
+    assert.equal(status, 0);
+    assert.match(before, /still-here/);
+    assert.match(after, /^speed .* baud/);
+    assert.ok(before.startsWith(after), `${before} / ${after}`);
   }).timeout(BOOT);
 });

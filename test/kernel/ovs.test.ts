@@ -260,8 +260,6 @@ describeWith(['vhost', 'tun', 'root', 'ovs'], 'a port of Open vSwitch', () => {
     await site.ping();
     const number = column('Interface', 'ofport');
     await site.ovs.stopDaemon();
-    // What the kernel knew the way of goes on without the daemon.
-    await site.ping();
     await site.ovs.startDaemon();
     site.ovs.vsctl('set', 'Open_vSwitch', '.', 'external_ids:again=1');
     await site.ping();

@@ -5,7 +5,7 @@ import path from 'node:path';
 
 import { errorFields } from '../support/error-fields.js';
 import { TestNetwork } from '../support/network.js';
-import { describeWith } from '../support/requirements.js';
+import { describeWith, itLong } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
 import { openPort } from '#lib/port/port';
 import type { PortOptions } from '#lib/port/options';
@@ -34,6 +34,8 @@ interface Expected {
 /** A port that is opened in the network, and fails unless no error is expected. */
 interface Case {
   readonly what: string;
+  /** What others say nearly the same of. */
+  readonly long?: true;
   /** Commands that root runs in the network before. */
   readonly before?: string;
   /** The only nodes in `/dev`, in the form of mknod(1). Default: both, for everybody. */
@@ -81,6 +83,7 @@ const CASES: readonly Case[] = [
   },
   {
     what: '/dev/net/tun is there, its module is not',
+    long: true,
     nodes: [VHOST, `/dev/net/tun ${NO_MODULE}`],
     expected: open('/dev/net/tun', 'ENODEV', /modprobe tun/),
   },
@@ -97,6 +100,7 @@ const CASES: readonly Case[] = [
   },
   {
     what: '/dev/vhost-net is there, its module is not',
+    long: true,
     nodes: [TUN, `/dev/vhost-net ${NO_MODULE}`],
     expected: open('/dev/vhost-net', 'ENODEV', /modprobe vhost_net/),
   },
@@ -114,6 +118,7 @@ const CASES: readonly Case[] = [
   },
   {
     what: 'the namespace is another file',
+    long: true,
     netns: '/etc/passwd',
     expected: { code: 'EINVAL', syscall: 'setns', hint: /no network namespace/ },
   },
@@ -149,12 +154,14 @@ const CASES: readonly Case[] = [
   },
   {
     what: 'the interface is no tap, in a namespace that is entered',
+    long: true,
     before: 'ip tuntap add vn0 mode tun multi_queue',
     netns: true,
     expected: ioctl('TUNSETIFF', 'EINVAL', /^vn0 is no tap$/),
   },
   {
     what: 'the tap was made for several queues',
+    long: true,
     before: 'ip tuntap add vn0 mode tap multi_queue',
     expected: ioctl('TUNSETIFF', 'EINVAL', /^vn0 was made with multi_queue/),
   },
@@ -178,17 +185,20 @@ const CASES: readonly Case[] = [
   },
   {
     what: "the tap is to have a group's Ethernet address",
+    long: true,
     tap: { mac: '03:00:00:00:00:01' },
     expected: netlink('RTM_SETLINK', 'EADDRNOTAVAIL', /group/),
   },
   {
     what: 'with a limit of address space',
+    long: true,
     limits: { as: 256 * 2 ** 20 },
     port: { queueSize: 32768, offloads: 'auto' }, // a pool of 1 GiB
     expected: { code: 'ENOMEM', syscall: 'mmap', hint: /RLIMIT_AS/ },
   },
   {
     what: 'with a limit of open files, at the first',
+    long: true,
     limits: { nofile: 0 },
     expected: open('/dev/net/tun', 'EMFILE', /ulimit -n/),
   },
@@ -258,8 +268,9 @@ describeWith(['vhost', 'tun', 'root'], 'openPort() says why it can not', () => {
   }
 
   for (const one of CASES) {
-    const { what, expected } = one;
-    it(expected ? `${what}: ${expected.code}` : `and it can ${what}`, async () => {
+    const { what, long, expected } = one;
+    const its = long ? itLong : it;
+    its(expected ? `${what}: ${expected.code}` : `and it can ${what}`, async () => {
       const found = await result(one);
       if (!expected) {
         assert.deepEqual(found, {});

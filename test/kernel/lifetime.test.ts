@@ -40,7 +40,7 @@ describeWith(['vhost', 'tun', 'root'], 'a port survives, and leaves nothing behi
     .trim()
     .split('\n');
   for (const attack of attacks) {
-    const its = attack.startsWith('Workers that') ? itLong : it;
+    const its = attack.startsWith('Workers') ? itLong : it;
     its(attack, () => {
       const args = ['--expose-gc', program, attack, network.name];
       const options = { encoding: 'utf8', timeout: 100_000 } as const;

@@ -116,11 +116,16 @@ class NamedMacvtap implements TunOpening {
     const links = new Links(netns);
     this.#created = false;
     try {
-      this.#created = create(this.#options, links);
-      return find(this.#options.macvtap, netns);
-    } catch (error) {
-      if (this.#created) links.delete(links.get(this.#options.macvtap).index);
-      throw error;
+      return allOrNothing((undo) => {
+        const { macvtap } = this.#options;
+        this.#created = create(this.#options, links);
+        if (this.#created) {
+          undo.push(() => {
+            links.delete(links.get(macvtap).index);
+          });
+        }
+        return find(macvtap, netns);
+      });
     } finally {
       links.close();
     }

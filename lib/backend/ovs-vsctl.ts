@@ -89,7 +89,7 @@ export class OvsVsctl {
     if (guardedOn !== undefined && where === 'elsewhere') await this.unguard(guardedOn);
     const moved = where === 'elsewhere' ? ['--if-exists', 'del-port', this.#name, '--'] : [];
     const add = [...moved, '--may-exist', 'add-port', bridge, this.#name];
-    const forget = !marked ? [] : ['clear', 'Interface', this.#name, 'external_ids'];
+    const forget = marked ? ['clear', 'Interface', this.#name, 'external_ids'] : [];
     await this.#vsctl([add, forget, ...this.#settings()]);
   }
 

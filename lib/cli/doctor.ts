@@ -12,6 +12,7 @@ export async function doctor(json: boolean): Promise<number> {
 
 async function examine(): Promise<Report> {
   try {
+    // Not the whole package: it has five times as many files.
     const { capabilities } = await import('../capabilities/capabilities.js');
     return capabilities();
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { GuestKind } from './guest-sides.js';
 import { KvmExitCounters } from './kvm-exits.js';
-import { TCP_SEGMENT, connect, ping } from './traffic.js';
+import { Pings, TCP_SEGMENT, connect } from './traffic.js';
 import type { Flow, Pace, Traffic } from './traffic.js';
 
 const WARM_UP_PINGS = 200;
@@ -27,25 +27,10 @@ class GuestTcp implements Traffic {
   }
 }
 
-/** One ICMP echo on its way at a time, which the guest's kernel answers. */
-class GuestPings implements Traffic {
-  async begin(): Promise<void> {
-    await ping(WARM_UP_PINGS);
-  }
-
-  async observe(): Promise<Flow> {
-    return { rate: 1000 / (await ping(PINGS)), frames: PINGS };
-  }
-
-  end(): Promise<void> {
-    return Promise.resolve();
-  }
-}
-
 const THOUSAND = 1000;
 
 /** How often the guest is left while pings come and go. */
-class GuestExits extends GuestPings {
+class GuestExits extends Pings {
   readonly #counters = new KvmExitCounters();
 
   override async observe(): Promise<Flow> {
@@ -70,8 +55,8 @@ export function guestTraffic(kind: Exclude<GuestKind, 'guest-boot'>, pace: Pace)
     case 'guest-tcp-in':
       return new GuestTcp(pace, []);
     case 'guest-echo':
-      return new GuestPings();
+      return new Pings(WARM_UP_PINGS, PINGS);
     case 'guest-exits':
-      return new GuestExits();
+      return new GuestExits(WARM_UP_PINGS, PINGS);
   }
 }

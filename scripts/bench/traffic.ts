@@ -116,20 +116,29 @@ const WARM_UP_PINGS = 500;
 const PINGS = 3000;
 
 /** So many ICMP echoes to the far end, one on its way at a time; the average, in milliseconds. */
-export async function ping(count: number): Promise<number> {
+async function ping(count: number): Promise<number> {
   const text = await output('ping', '-A', '-q', '-c', String(count), FAR_ADDRESS);
   const found = /(\d+) received.*= [\d.]+\/([\d.]+)\//s.exec(text);
   if (Number(found?.[1]) !== count) throw new Error(`lost pings: ${text.trim()}`);
   return Number(found?.[2]);
 }
 
-class Pings implements Traffic {
+/** Echoes, each when the one before has come back: first to warm up, then those that count. */
+export class Pings implements Traffic {
+  readonly #warmUp: number;
+  readonly #count: number;
+
+  constructor(warmUp: number, count: number) {
+    this.#warmUp = warmUp;
+    this.#count = count;
+  }
+
   async begin(): Promise<void> {
-    await ping(WARM_UP_PINGS);
+    await ping(this.#warmUp);
   }
 
   async observe(): Promise<Flow> {
-    return { rate: 1000 / (await ping(PINGS)), frames: PINGS };
+    return { rate: 1000 / (await ping(this.#count)), frames: this.#count };
   }
 
   end(): Promise<void> {
@@ -157,6 +166,6 @@ export function trafficFor(
     case 'tcp':
       return new Tcp(pace, network);
     case 'echo':
-      return new Pings();
+      return new Pings(WARM_UP_PINGS, PINGS);
   }
 }

@@ -18,6 +18,8 @@ export const KVM_CAP_PIT2 = 33;
 export const KVM_CAP_IOEVENTFD = 36;
 export const KVM_CAP_SET_IDENTITY_MAP_ADDR = 37;
 export const KVM_CAP_MAX_VCPUS = 66;
+/** The local APIC's timer takes a time of the time-stamp counter. */
+export const KVM_CAP_TSC_DEADLINE_TIMER = 72;
 /** An ioeventfd of length 0: a write of any width. */
 export const KVM_CAP_IOEVENTFD_ANY_LENGTH = 122;
 /** `kvm_run.immediate_exit`, without which a vCPU can not be stopped for certain. */

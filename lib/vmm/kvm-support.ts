@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 
-import { withoutXsave } from './x86-cpu.js';
+import { withoutXsave } from './guest-cpuid.js';
 import { VhostError } from '../errors.js';
 import { Kvm } from '../sys/kvm.js';
 import type { CpuidLeaf } from '../sys/kvm.js';
@@ -16,6 +16,7 @@ import {
   KVM_CAP_PIT2,
   KVM_CAP_SET_IDENTITY_MAP_ADDR,
   KVM_CAP_SET_TSS_ADDR,
+  KVM_CAP_TSC_DEADLINE_TIMER,
   KVM_CAP_USER_MEMORY,
 } from '../uapi/kvm.js';
 
@@ -27,6 +28,7 @@ const REQUIRED: readonly (readonly [capability: number, name: string])[] = [
   [KVM_CAP_IRQCHIP, 'KVM_CAP_IRQCHIP'],
   [KVM_CAP_PIT2, 'KVM_CAP_PIT2'],
   [KVM_CAP_EXT_CPUID, 'KVM_CAP_EXT_CPUID'],
+  [KVM_CAP_TSC_DEADLINE_TIMER, 'KVM_CAP_TSC_DEADLINE_TIMER'],
   [KVM_CAP_IRQ_ROUTING, 'KVM_CAP_IRQ_ROUTING'],
   [KVM_CAP_IRQFD, 'KVM_CAP_IRQFD'],
   [KVM_CAP_IOEVENTFD, 'KVM_CAP_IOEVENTFD'],

@@ -1,3 +1,4 @@
+import { ACPI_TABLES, writeAcpiTables } from './acpi.js';
 import { bytesAt } from './guest-ram.js';
 import { SETUP } from './kernel-image.js';
 import type { KernelImage } from './kernel-image.js';
@@ -17,11 +18,10 @@ export const LAYOUT = {
 } as const;
 
 /** Fields of the zero page that are none of the header. `Documentation/arch/x86/zero-page.rst`. */
-const ZERO_PAGE = { length: 4096, e820Count: 0x1e8, e820: 0x2d0, e820Row: 20 } as const;
+const ZERO_PAGE = { length: 4096, rsdp: 0x70, e820Count: 0x1e8, e820: 0x2d0, e820Row: 20 } as const;
 
 const E820_RAM = 1;
 const E820_RESERVED = 2;
-const BIOS = { start: 0xf0000, end: 0x100000 } as const;
 const PAGE = 4096;
 /** `type_of_loader`: one that was given no number. */
 const UNKNOWN_LOADER = 0xff;
@@ -42,21 +42,21 @@ export interface BootEntry {
 
 /**
  * Puts a kernel and what it is told into memory, for the 64-bit entry. What the memory held is
- * overwritten only where something is loaded.
+ * overwritten only where something is loaded. The tables of ACPI say how many processors there are.
  *
  * Spec: `Documentation/arch/x86/boot.rst` "64-bit Boot Protocol".
  *
  * @throws {RangeError} The kernel, the initrd or the command line do not fit.
  */
-export function loadLinux(memory: GuestMemory, boot: LinuxBoot): BootEntry {
+export function loadLinux(memory: GuestMemory, boot: LinuxBoot, cpus = 1): BootEntry {
   const { kernel, initrd, commandLine } = boot;
   // Tables that somebody left there would be taken for this machine's.
   bytesAt(memory, 0, LAYOUT.lowEnd).fill(0);
-  bytesAt(memory, BIOS.start, BIOS.end - BIOS.start).fill(0);
+  bytesAt(memory, ACPI_TABLES.start, ACPI_TABLES.end - ACPI_TABLES.start).fill(0);
   loadKernel(memory, kernel);
   const place = initrd && initrd.byteLength > 0 ? loadInitrd(memory, kernel, initrd) : undefined;
   loadCommandLine(memory, kernel, commandLine);
-  writeZeroPage(memory, kernel, place);
+  writeZeroPage(memory, kernel, place, writeAcpiTables(memory, cpus));
   return { instruction: kernel.entry, zeroPage: LAYOUT.zeroPage };
 }
 
@@ -105,11 +105,13 @@ function writeZeroPage(
   memory: GuestMemory,
   kernel: KernelImage,
   initrd: { start: number; length: number } | undefined,
+  rsdp: number,
 ): void {
   const page = bytesAt(memory, LAYOUT.zeroPage, ZERO_PAGE.length);
   page.set(kernel.header, SETUP.begin);
   const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
   view.setUint8(SETUP.loader, UNKNOWN_LOADER);
+  view.setBigUint64(ZERO_PAGE.rsdp, BigInt(rsdp), true);
   view.setUint32(SETUP.commandLine, LAYOUT.commandLine, true);
   view.setUint32(SETUP.initrd, initrd?.start ?? 0, true);
   view.setUint32(SETUP.initrdLength, initrd?.length ?? 0, true);
@@ -130,8 +132,8 @@ export function e820(memory: GuestMemory): E820Row[] {
   const rows: E820Row[] = [
     [0, LAYOUT.lowEnd, E820_RAM],
     [LAYOUT.lowEnd, 0xa0000, E820_RESERVED],
-    [BIOS.start, BIOS.end, E820_RESERVED],
-    [BIOS.end, lowEnd(memory), E820_RAM],
+    [ACPI_TABLES.start, ACPI_TABLES.end, E820_RESERVED],
+    [ACPI_TABLES.end, lowEnd(memory), E820_RAM],
   ];
   const high = memory.regions.slice(1);
   const first = high[0];

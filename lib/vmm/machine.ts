@@ -13,7 +13,8 @@ import type { MachineStatistics } from './machine-statistics.js';
 import { NetworkCard } from './network-card.js';
 import { checkMachineOptions } from './options.js';
 import type { CheckedMachineOptions, MachineOptions } from './options.js';
-import { CMOS_PORTS, Cmos, EXIT_PORT, ExitPort, KEYBOARD_PORT, ResetPort } from './pc-devices.js';
+import { CMOS_PORTS, Cmos, EXIT_PORT, ExitPort } from './pc-devices.js';
+import { KEYBOARD_PORT, ResetPort, SLEEP_PORTS, SleepPorts } from './pc-devices.js';
 import { PCI_PORTS, PciBus } from './pci-bus.js';
 import { PortBus } from './port-bus.js';
 import { PluggedNets } from './plugged-nets.js';
@@ -246,6 +247,10 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#reset();
       }),
     );
+    const off = new SleepPorts(() => {
+      this.#finish({ reason: 'poweroff', status: 0 });
+    });
+    this.#ports.add(SLEEP_PORTS, off);
     this.#ports.add(EXIT_PORT, this.#exit);
   }
 

@@ -43,7 +43,7 @@ export interface MachineOptions {
   commandLine?: string;
   /** From 32 on. Default: 256. */
   memoryMiB?: number;
-  /** Default: 1, and more there are not yet. */
+  /** Processors, 1 to 8. Default: 1. */
   cpus?: number;
   /** Default: none. */
   net?: readonly MachineNet[];
@@ -82,6 +82,9 @@ export interface CheckedMachineOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** What the tests boot; beyond 255 another kind of local APIC would be needed. */
+const MOST_CPUS = 8;
+
 const KNOWN = [
   ...['kernel', 'initrd', 'commandLine', 'memoryMiB', 'cpus'],
   ...['net', 'console', 'onReset', 'signal'],
@@ -112,7 +115,9 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
   if (initrd !== undefined) checkString('initrd', initrd);
   checkString('commandLine', commandLine);
   ramRanges(memoryMiB);
-  if (cpus !== 1) throw misuse.range('cpus', '1', cpus);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MOST_CPUS) {
+    throw misuse.range('cpus', `an integer in 1..${String(MOST_CPUS)}`, cpus);
+  }
   if (!Array.isArray(net)) throw misuse.type('net', 'an array', net);
   if (!isObject(console)) throw misuse.type('console', 'an object', console);
   checkNames(console, ['input', 'output']);

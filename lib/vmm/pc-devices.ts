@@ -7,11 +7,14 @@ export const KEYBOARD_PORT: PortRange = { first: 0x64, last: 0x64 };
 /** Index and data of the clock with its memory. */
 export const CMOS_PORTS: PortRange = { first: 0x70, last: 0x71 };
 
+/** Control and status of sleep, of which there is one: off. */
+export const SLEEP_PORTS: PortRange = { first: 0x600, last: 0x601 };
+
 /** Where a guest leaves its exit status. */
 export const EXIT_PORT: PortRange = { first: 0xf4, last: 0xf4 };
 
 /** Pulses the processor's reset line. */
-const PULSE_RESET = 0xfe;
+export const PULSE_RESET = 0xfe;
 
 /**
  * Bytes without end in its output: Linux takes that for "none there" at once. And none in its input, so
@@ -20,7 +23,7 @@ const PULSE_RESET = 0xfe;
  */
 const STATUS = 0xfd;
 
-/** Of a keyboard controller only the way to reset the machine, which is Linux's own without ACPI. */
+/** Of a keyboard controller only the way to reset the machine, which the ACPI tables name as well. */
 export class ResetPort implements BusDevice {
   readonly #reset: () => void;
 
@@ -38,8 +41,7 @@ export class ResetPort implements BusDevice {
 }
 
 /**
- * Ends the machine with the byte that is written there: without ACPI a guest that powers off only
- * halts, and has no other way to leave a status.
+ * Ends the machine with the byte that is written there: whoever powers off leaves no status.
  */
 export class ExitPort implements BusDevice {
   readonly #exit: (status: number) => void;
@@ -54,6 +56,31 @@ export class ExitPort implements BusDevice {
 
   write(_port: number, _size: number, value: number): void {
     this.#exit(value & 0xff);
+  }
+}
+
+/** `SLP_EN`: go to sleep; bits 2 to 4 say how deep. ACPI 6.5 §4.8.3.7. */
+const SLEEP_ENABLE = 0x20;
+/** How deep "off" is, which is the tables' to say. */
+export const SLEEP_TYPE_OFF = 5;
+/** `WAK_STS`: awake, as always where this can be read. */
+const AWAKE = 0x80;
+
+/** The sleep registers of hardware-reduced ACPI. */
+export class SleepPorts implements BusDevice {
+  readonly #powerOff: () => void;
+
+  constructor(powerOff: () => void) {
+    this.#powerOff = powerOff;
+  }
+
+  read(port: number): number {
+    return port === SLEEP_PORTS.last ? AWAKE : 0;
+  }
+
+  write(port: number, _size: number, value: number): void {
+    const off = SLEEP_ENABLE | (SLEEP_TYPE_OFF << 2);
+    if (port === SLEEP_PORTS.first && (value & 0x3c) === off) this.#powerOff();
   }
 }
 

@@ -1,4 +1,5 @@
 import type { GuestRam } from './guest-ram.js';
+import { cpuidOf } from './guest-cpuid.js';
 import { guestCpuid } from './kvm-support.js';
 import { loadLinux } from './linux-boot.js';
 import type { LinuxBoot } from './linux-boot.js';
@@ -67,7 +68,7 @@ export class PowerCycle {
       this.vm.close();
     });
     setUpVm(this.vm, parts.ram);
-    const entry = loadLinux(parts.ram.memory, parts.boot);
+    const entry = loadLinux(parts.ram.memory, parts.boot, parts.cpus);
     writeCpuTables(parts.ram.memory);
     this.#vcpus = this.#makeVcpus(undo);
     const [first] = this.#vcpus;
@@ -75,13 +76,23 @@ export class PowerCycle {
   }
 
   /**
-   * Lets the vCPUs run. Settles when the first of them has ended, and all others as well.
+   * Lets the vCPUs run, the first one last: the others wait to be started by it. Settles when one of
+   * them has ended, and all others as well; where one has no thread, that is such an end.
    *
-   * @throws {VhostSystemError} `EAGAIN`: there is no thread for it; nothing runs, for there is one vCPU.
+   * @throws {VhostSystemError} `EAGAIN`: there is no thread for the first of all; nothing runs.
    */
   start(): Promise<VcpuEnd> {
     const bus = busOf(this.#parts);
-    const ends = this.#vcpus.map((vcpu) => vcpu.start(bus));
+    const ends: Promise<VcpuEnd>[] = [];
+    for (const vcpu of [...this.#vcpus].reverse()) {
+      try {
+        ends.push(vcpu.start(bus));
+      } catch (error) {
+        if (ends.length === 0) throw error;
+        ends.unshift(Promise.resolve({ reason: 'failed', detail: (error as Error).message }));
+        break;
+      }
+    }
     this.#ended = Promise.race(ends).then(async (end) => {
       for (const vcpu of this.#vcpus) void vcpu.stop();
       await Promise.all(ends);
@@ -120,7 +131,7 @@ export class PowerCycle {
       undo.push(() => {
         vcpu.close();
       });
-      setUpAnyCpu(vcpu, leaves, id);
+      setUpAnyCpu(vcpu, cpuidOf(leaves, { id, cpus }));
       vcpu.setPciSlots(this.#parts.pciSlots);
       this.#count(vcpu, undo);
       return vcpu;

@@ -38,13 +38,11 @@ const FAST_STRINGS = 1n;
 /** MTRRs are on, and what they do not name is write-back. */
 const WRITE_BACK = 0x806n;
 
-/** Leaf 1: there is more to be asked about the hypervisor, such as a clock that needs no calibration. */
-const IN_HYPERVISOR = 0x80000000;
-
 /** Local vector table of the local APIC. */
 const LVT0 = 0x350;
 const LVT1 = 0x360;
-const EXT_INT = 0x700;
+/** Masked as well: nobody has told the PICs yet which vectors are whose. */
+const EXT_INT = 0x10700;
 const NMI = 0x400;
 
 /** Descriptors, and an identity map of the first 4 GiB in pages of 2 MiB. */
@@ -116,8 +114,8 @@ function writeSegment(
 }
 
 /** What every vCPU needs, the first and those that it starts. */
-export function setUpAnyCpu(vcpu: Vcpu, leaves: readonly CpuidLeaf[], id: number): void {
-  vcpu.setCpuid(leaves.map((leaf) => withApicId(leaf, id)));
+export function setUpAnyCpu(vcpu: Vcpu, leaves: readonly CpuidLeaf[]): void {
+  vcpu.setCpuid(leaves);
   vcpu.setMsrs([
     [MSR_MISC_ENABLE, FAST_STRINGS],
     [MSR_MTRR_DEFAULT, WRITE_BACK],
@@ -135,56 +133,4 @@ function wired(lapic: Uint8Array): Uint8Array {
   view.setUint32(LVT0, EXT_INT, true);
   view.setUint32(LVT1, NMI, true);
   return lapic;
-}
-
-/** Feature bits of XSAVE, and of all that needs it, by leaf and register. */
-const NEEDS_XSAVE: Readonly<Record<number, Partial<Record<'ebx' | 'ecx' | 'edx', number>>>> = {
-  1: { ecx: bits(12, 26, 27, 28, 29) }, // FMA, XSAVE, OSXSAVE, AVX, F16C
-  7: {
-    ebx: bits(5, 14, 16, 17, 21, 26, 27, 28, 30, 31), // AVX2, MPX, AVX-512
-    ecx: bits(1, 3, 4, 6, 9, 10, 11, 12, 14), // AVX-512, PKU, OSPKE, VAES, VPCLMULQDQ
-    edx: bits(2, 3, 8, 22, 23, 24, 25), // AVX-512, AMX
-  },
-  0x80000001: { ecx: bits(11, 16) }, // XOP, FMA4
-};
-
-function bits(...numbers: readonly number[]): number {
-  return numbers.reduce((mask, bit) => mask | (1 << bit), 0);
-}
-
-/**
- * The leaves without XSAVE: where KVM itself runs under QEMU's emulation, a guest's `xsetbv` does not
- * reach it, the sizes in leaf 0xd are wrong, and Linux 7 does not survive that.
- */
-export function withoutXsave(leaves: readonly CpuidLeaf[]): CpuidLeaf[] {
-  const kept = leaves.filter(({ leaf, subleaf }) => leaf !== 0xd && !(leaf === 7 && subleaf > 0));
-  return kept.map((leaf) => {
-    const { ebx = 0, ecx = 0, edx = 0 } = NEEDS_XSAVE[leaf.leaf] ?? {};
-    const clear = (value: number, mask: number) => (value & ~mask) >>> 0;
-    return {
-      ...leaf,
-      ebx: clear(leaf.ebx, ebx),
-      ecx: clear(leaf.ecx, ecx),
-      edx: clear(leaf.edx, edx),
-    };
-  });
-}
-
-/** What KVM can not know: which processor asks, and that somebody wants its own leaves to be found. */
-function withApicId(leaf: CpuidLeaf, id: number): CpuidLeaf {
-  switch (leaf.leaf) {
-    case 1:
-      return {
-        ...leaf,
-        ebx: ((leaf.ebx & 0x00ffffff) | (id << 24)) >>> 0,
-        ecx: (leaf.ecx | IN_HYPERVISOR) >>> 0,
-      };
-    case 0xb:
-    case 0x1f:
-      return { ...leaf, edx: id };
-    case 0x8000001e:
-      return { ...leaf, eax: id };
-    default:
-      return leaf;
-  }
 }

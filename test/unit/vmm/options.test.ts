@@ -22,7 +22,7 @@ describe('checkMachineOptions', () => {
     ['no kernel', {}, /kernel must be a string/],
     ['an unknown option', { kernels: 'k' }, /unknown option 'kernels'/],
     ['a size that is none', { memoryMiB: 8 }, /memoryMiB must be an integer in 32/],
-    ['more vCPUs than there can be', { cpus: 2 }, /cpus must be 1/],
+    ['more vCPUs than there can be', { cpus: 9 }, /cpus must be an integer in 1..8/],
     ['a card without a backend', { net: [{}] }, /backend must be an object/],
     ['a card of a group', net({ mac: '01:00:00:00:00:02' }), /mac must be six/],
     ['a card that is misspelt', net({ address: 'x' }), /unknown option 'address'/],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { Console } from '#lib/vmm/console';
-import { Cmos, ExitPort, ResetPort } from '#lib/vmm/pc-devices';
+import { Cmos, ExitPort, ResetPort, SleepPorts } from '#lib/vmm/pc-devices';
 import { PortBus } from '#lib/vmm/port-bus';
 import { PassThrough } from 'node:stream';
 import { once } from 'node:events';
@@ -16,6 +16,20 @@ describe('the keyboard controller', () => {
     assert.equal(resets, 0);
     port.write(0x64, 1, 0xfe);
     assert.equal(resets, 1);
+  });
+});
+
+describe('the sleep registers', () => {
+  it('switch the machine off when they are told the depth that the tables name', () => {
+    let offs = 0;
+    const port = new SleepPorts(() => offs++);
+    port.write(0x600, 1, (3 << 2) | 0x20);
+    port.write(0x600, 1, 5 << 2);
+    port.write(0x601, 1, (5 << 2) | 0x20);
+    assert.equal(offs, 0);
+    assert.equal(port.read(0x601), 0x80, 'awake');
+    port.write(0x600, 1, (5 << 2) | 0x20);
+    assert.equal(offs, 1);
   });
 });
 

@@ -53,9 +53,10 @@ describeWith(['kvm', 'root'], 'a machine with several processors', () => {
       const lines = interrupts(await guest.sh('cat /proc/interrupts'));
       assert.equal(lines.has('0'), false);
       assert.match(await guest.sh('dmesg | grep -c "ACPI: .*VHOST"'), /^[1-9]/);
-      const complaints = await guest.sh(
-        'dmesg -r | grep -E "^<[0-4]>" | grep -iE "acpi|apic" || true',
-      );
+      // Conventional PCI has no more than 256 bytes of configuration, which Linux finds worth a warning.
+      const known = 'add MMCONFIG information';
+      const warnings = `dmesg -r | grep '^<[0-4]>' | grep -iE 'acpi|apic' | grep -v '${known}'`;
+      const complaints = await guest.sh(`${warnings} || true`);
       assert.equal(complaints, '');
     } finally {
       await guest.stop();

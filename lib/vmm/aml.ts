@@ -61,7 +61,7 @@ export function integer(value: number): number[] {
 
 /** `EISAID()`: three letters of five bits and four digits, the highest byte first. */
 export function eisaId(id: string): number[] {
-  const letters = [...id.slice(0, 3)].map((letter) => letter.charCodeAt(0) - 0x40);
+  const letters = [0, 1, 2].map((at) => id.charCodeAt(at) - 0x40);
   const [first = 0, second = 0, third = 0] = letters;
   const vendor = (first << 10) | (second << 5) | third;
   const product = Number.parseInt(id.slice(3), 16);

@@ -2,9 +2,11 @@ import { EventEmitter } from 'node:events';
 import fs from 'node:fs/promises';
 
 import { Console } from './console.js';
-import { EXIT_ADDRESS, GuestRam, PCI_HOLE } from './guest-ram.js';
+import { GuestRam, PCI_HOLE } from './guest-ram.js';
 import { KvmDoorbells, KvmInterrupts } from './kvm-platform.js';
 import { openKvm } from './kvm-support.js';
+import { machineBuses } from './machine-buses.js';
+import type { MachineBuses } from './machine-buses.js';
 import { failed } from './machine-end.js';
 import type { MachineEnd } from './machine-end.js';
 import { publishMachine } from './machine-observation.js';
@@ -13,15 +15,10 @@ import type { MachineStatistics } from './machine-statistics.js';
 import { NetworkCard } from './network-card.js';
 import { checkMachineOptions } from './options.js';
 import type { CheckedMachineOptions, MachineOptions } from './options.js';
-import { CMOS_PORTS, Cmos, EXIT_PORT, ExitPort } from './pc-devices.js';
-import { KEYBOARD_PORT, ResetPort, SLEEP_PORTS, SleepPorts } from './pc-devices.js';
-import { PCI_PORTS, PciBus } from './pci-bus.js';
-import { PortBus } from './port-bus.js';
+import { PciBus } from './pci-bus.js';
 import { PluggedNets } from './plugged-nets.js';
 import { PowerCycle } from './power-cycle.js';
-import { SERIAL_PORTS } from './serial.js';
 import { readKernel } from './vmlinux.js';
-import type { BusDevice } from './platform.js';
 import type { GuestFault } from './guest-repair.js';
 import type { LinuxBoot } from './linux-boot.js';
 import { VhostError, misuse } from '../errors.js';
@@ -60,13 +57,10 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #boot: LinuxBoot;
   readonly #interrupts = new KvmInterrupts();
   readonly #doorbells = new KvmDoorbells();
-  readonly #ports = new PortBus();
   readonly #bus = new PciBus(PCI_HOLE);
   readonly #cards: NetworkCard[] = [];
-  readonly #exit = new ExitPort((status) => {
-    this.#finish({ reason: 'exit', status });
-  });
   readonly #console: Console;
+  readonly #buses: MachineBuses;
   readonly #counters = new Counters();
   readonly #down: UndoList;
   readonly #plugged: PluggedNets;
@@ -125,7 +119,18 @@ export class Machine extends EventEmitter<MachineEvents> {
     });
     this.#console = this.#openConsole(undo);
     this.#openCards(undo);
-    this.#plugPorts();
+    this.#buses = machineBuses({
+      ...{ pci: this.#bus, serial: this.#console.serial },
+      reset: () => {
+        this.#reset();
+      },
+      powerOff: () => {
+        this.#finish({ reason: 'poweroff', status: 0 });
+      },
+      exit: (status) => {
+        this.#finish({ reason: 'exit', status });
+      },
+    });
     this.#powerOn();
     this.#listen(options.signal, undo);
     plugged.keep();
@@ -237,34 +242,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     }
   }
 
-  #plugPorts(): void {
-    this.#ports.add(PCI_PORTS, this.#bus.ports);
-    this.#ports.add(SERIAL_PORTS, this.#console.serial);
-    this.#ports.add(CMOS_PORTS, new Cmos());
-    this.#ports.add(
-      KEYBOARD_PORT,
-      new ResetPort(() => {
-        this.#reset();
-      }),
-    );
-    const off = new SleepPorts(() => {
-      this.#finish({ reason: 'poweroff', status: 0 });
-    });
-    this.#ports.add(SLEEP_PORTS, off);
-    this.#ports.add(EXIT_PORT, this.#exit);
-  }
-
-  /** What is no RAM. */
-  #memory(): BusDevice {
-    const owner = (address: number) => (address === EXIT_ADDRESS ? this.#exit : this.#bus.memory);
-    return {
-      read: (address, size) => owner(address).read(address, size),
-      write: (address, size, value) => {
-        owner(address).write(address, size, value);
-      },
-    };
-  }
-
   #listen(signal: AbortSignal | undefined, undo: UndoList): void {
     const abort = () => {
       void this.stop();
@@ -278,7 +255,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   #powerOn(): void {
     const cycle = PowerCycle.prepare({
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
-      ...{ ports: this.#ports, memory: this.#memory() },
+      ...this.#buses,
       // The host bridge, and a slot for each card.
       pciSlots: 2 ** (1 + this.#cards.length) - 1,
       onError: (error) => {

@@ -31,9 +31,13 @@ export class NetworkedGuest {
   }
 
   /** Boots Debian's cloud kernel, and gives the guest its address. */
-  static async boot(network: TestNetwork): Promise<NetworkedGuest> {
+  static async boot(
+    network: TestNetwork,
+    { cpus = 1, queuePairs = 1 } = {},
+  ): Promise<NetworkedGuest> {
     const backend = { tap: TAP, netns: network.name, addresses: [`${HOST}/24`], mtu: MTU };
-    const guest = await Guest.boot('6.1-cloud', { net: [{ backend, mac: MAC }] });
+    const net = [{ backend, mac: MAC, queuePairs }];
+    const guest = await Guest.boot('6.1-cloud', { cpus, net });
     const networked = new NetworkedGuest(network, guest);
     await networked.up();
     return networked;

@@ -45,6 +45,7 @@ export type {
   BackendQueue,
   LinkListener,
   LinkProperty,
+  ReceiveFilter,
 } from './backend/backend.js';
 
 export { Cable } from './switch/cable.js';

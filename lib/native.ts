@@ -227,6 +227,7 @@ interface Native {
   tunSetQueue(tun: NativeDescriptor, attached: boolean): void;
   tunSetSteering(tun: NativeDescriptor, program?: NativeDescriptor): void;
   tunSetFilter(tun: NativeDescriptor, program?: Uint8Array): void;
+  tunSetTxFilter(tun: NativeDescriptor, flags: number, addresses: Uint8Array): number;
 
   bpfLoadSocketFilter(instructions: Uint8Array): NativeDescriptor;
 

@@ -165,6 +165,30 @@ Napi::Value SetFilter(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// tunSetTxFilter(tun, flags, addresses): which frames are for us, by the addresses (6 bytes each,
+/// one behind the other) that they are sent to; without any all of them. How many of the addresses
+/// the kernel compares as they are: 0 when all frames come.
+Napi::Value SetTxFilter(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const FilePointer file = arguments.File(0, "tun");
+  const uint32_t flags = arguments.Unsigned(1, "flags", UINT16_MAX);
+  const auto bytes = arguments.Bytes(2, "addresses");
+  const size_t length = arguments.ok() ? bytes.ByteLength() : 0;
+  if (length % ETH_ALEN != 0 || length / ETH_ALEN > UINT16_MAX) {
+    arguments.FailRange("addresses", "whole addresses, at most 65535 of them");
+  }
+  if (!arguments.ok()) return info.Env().Undefined();
+  tun_filter header = {};
+  header.flags = static_cast<uint16_t>(flags);
+  header.count = static_cast<uint16_t>(length / ETH_ALEN);
+  std::vector<uint8_t> filter(sizeof header + length);
+  std::memcpy(filter.data(), &header, sizeof header);
+  if (length > 0) std::memcpy(filter.data() + sizeof header, bytes.Data(), length);
+  const int exact = ::ioctl(file->fd.get(), TUNSETTXFILTER, filter.data());
+  if (exact < 0) return ThrowSystem(info.Env(), errno, "ioctl", "TUNSETTXFILTER");
+  return Napi::Number::New(info.Env(), exact);
+}
+
 /// tunGetNetns(tun): a descriptor of the namespace that the interface lives in.
 Napi::Value GetNetns(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
@@ -185,6 +209,7 @@ void ExportTun(Napi::Env env, Napi::Object exports) {
   Export<SetQueue>(env, exports, "tunSetQueue");
   Export<SetSteering>(env, exports, "tunSetSteering");
   Export<SetFilter>(env, exports, "tunSetFilter");
+  Export<SetTxFilter>(env, exports, "tunSetTxFilter");
   Export<SetInt<TUNSETVNETHDRSZ>>(env, exports, "tunSetVnetHdrSize");
   Export<SetInt<TUNSETSNDBUF>>(env, exports, "tunSetSendBuffer");
   Export<SetInt<TUNSETCARRIER>>(env, exports, "tunSetCarrier");

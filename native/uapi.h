@@ -84,5 +84,6 @@ static_assert(offsetof(vring_desc, len) == 8);
 static_assert(offsetof(vring_desc, flags) == 12);
 static_assert(offsetof(vring_desc, next) == 14);
 static_assert(sizeof(vring_used_elem) == 8);
+static_assert(sizeof(tun_filter) == 4);
 
 #endif  // VHOST_NET_UAPI_H_

@@ -40,6 +40,14 @@ export interface BackendLink {
   readonly queueDropped?: number;
 }
 
+/** Which frames are to come, by the Ethernet address that they are sent to. Addresses have 6 bytes. */
+export interface ReceiveFilter {
+  /** Of hosts: the driver's own, and more. At least one. */
+  readonly unicast: readonly Uint8Array[];
+  /** Of groups, the broadcast among them where it is wanted; `all`: whatever group. */
+  readonly multicast: readonly Uint8Array[] | 'all';
+}
+
 /** What of an interface may change under a port. */
 export type LinkProperty = 'name' | 'up' | 'carrier' | 'mtu' | 'mac';
 
@@ -101,6 +109,14 @@ export interface Backend {
    * detached is lost, in no counter.
    */
   steerAway?(count: number): (() => void) | undefined;
+  /**
+   * Lets only these frames come to the queues, and others that it can't tell from them; never fewer. What
+   * it keeps away is counted in `transmitDropped`. Ends with {@link close}; {@link reopen} keeps it.
+   * Without it every frame comes.
+   *
+   * @param filter  Undefined: every frame comes again.
+   */
+  setReceiveFilter?(filter: ReceiveFilter | undefined): void;
   /** Tells of what happens to the interface, until {@link close}; of one that is reopened as well. */
   watch?(listener: LinkListener): void;
   /** Whether the interface is gone, so that nothing will come or go through it any more. */

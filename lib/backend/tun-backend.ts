@@ -1,3 +1,4 @@
+import { applyFilter, clearFilter } from './tun-filter.js';
 import { offloadFlags, probeOffloads, usualOffloads } from './tun-offload.js';
 import type {
   Backend,
@@ -5,6 +6,7 @@ import type {
   BackendLink,
   BackendQueue,
   LinkListener,
+  ReceiveFilter,
 } from './backend.js';
 import type { HostInterface } from './host-interface.js';
 import { VhostError } from '../errors.js';
@@ -46,10 +48,17 @@ const NO_LIMIT = 0x7fffffff;
 /** Wide enough for any `struct virtio_net_hdr`, and what an interface has before it is told. */
 const LEGACY_HEADER = 10;
 
+/** Whether frames can be kept away. If so, none is from here on. */
+function canFilter({ tun, host, shared }: OpenTun): boolean {
+  return !shared && host.found.tap !== undefined && clearFilter(tun);
+}
+
 /** An interface whose queues are descriptors with the ioctls of tun: a tap, or a macvtap. */
 export abstract class TunBackend implements Backend {
   readonly name: string;
   readonly features: bigint;
+  /** Of a tap whose queues are all ours: the filter is the interface's. */
+  readonly setReceiveFilter?: (filter: ReceiveFilter | undefined) => void;
 
   readonly #opening: TunOpening;
   #open: OpenTun;
@@ -58,6 +67,7 @@ export abstract class TunBackend implements Backend {
   #count = 1;
   #inUse: readonly Tun[];
   #agreement: BackendAgreement | undefined;
+  #filter: ReceiveFilter | undefined;
   #listener: LinkListener | undefined;
   /** What {@link steerAway} began stays with the interface, which may stay too. */
   #endSteering: (() => void) | undefined;
@@ -70,6 +80,12 @@ export abstract class TunBackend implements Backend {
     this.name = open.host.name;
     try {
       this.features = this.#prepare(open);
+      if (canFilter(open)) {
+        this.setReceiveFilter = (filter) => {
+          this.#filter = filter;
+          applyFilter(this.#open.tun, filter);
+        };
+      }
     } catch (error) {
       this.discard();
       throw error;
@@ -135,6 +151,7 @@ export abstract class TunBackend implements Backend {
     this.#prepare(this.#open);
     this.setQueueCount(count);
     if (this.#agreement) this.agree(this.#agreement);
+    if (this.#filter) applyFilter(this.#open.tun, this.#filter);
     if (this.#listener) this.#open.host.watch(this.#listener);
   }
 
@@ -143,6 +160,7 @@ export abstract class TunBackend implements Backend {
     const isLost = this.lost();
     try {
       this.#endSteering?.();
+      if (this.#filter && !isLost) applyFilter(this.#open.tun, undefined);
     } finally {
       for (const tun of this.#tuns) tun.close();
       this.#closeHost(isLost);

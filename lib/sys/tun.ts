@@ -193,6 +193,24 @@ export class Tun {
     });
   }
 
+  /**
+   * Lets only frames to these Ethernet addresses come to us, for the whole interface. Nothing is taken
+   * for granted: the driver's own address and the broadcast are among them, or their frames do not come.
+   * The first 8 are compared as they are; of further groups the kernel keeps a hash of 6 bits each, which
+   * lets frames to others pass too; a further address that is no group's lets everything pass. What does
+   * not pass is counted in `transmitDropped`. A persistent tap keeps it. `TUNSETTXFILTER`.
+   *
+   * @param addresses  6 bytes each, one behind the other; none: every frame comes again.
+   * @param flags  `TUN_FLT_*`.
+   * @returns How many are compared as they are; 0: every frame comes.
+   * @throws {VhostSystemError} `EINVAL`: no tap.
+   */
+  setTxFilter(addresses: Uint8Array, flags = 0): number {
+    return this.#ioctl('TUNSETTXFILTER', { addresses: addresses.length / 6, flags }, (tun) =>
+      native.tunSetTxFilter(tun, flags, addresses),
+    );
+  }
+
   /** Lets go of the queue. The interface goes with its last queue, unless it is persistent. */
   close(): void {
     this.#descriptor.close();

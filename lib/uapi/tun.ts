@@ -33,3 +33,6 @@ export const TUN_F_USO6 = 0x40;
 /** Linux 6.17. */
 export const TUN_F_UDP_TUNNEL_GSO = 0x080;
 export const TUN_F_UDP_TUNNEL_GSO_CSUM = 0x100;
+
+/** `TUNSETTXFILTER`: every frame to a group comes, whatever addresses were named. */
+export const TUN_FLT_ALLMULTI = 0x0001;

@@ -65,6 +65,8 @@ export const VIRTIO_NET_OK = 0;
 export const VIRTIO_NET_ERR = 1;
 
 export const VIRTIO_NET_CTRL_RX = 0;
+export const VIRTIO_NET_CTRL_RX_PROMISC = 0;
+export const VIRTIO_NET_CTRL_RX_ALLMULTI = 1;
 export const VIRTIO_NET_CTRL_MAC = 1;
 export const VIRTIO_NET_CTRL_MAC_TABLE_SET = 0;
 export const VIRTIO_NET_CTRL_MAC_ADDR_SET = 1;

@@ -1,3 +1,5 @@
+import { OVERFLOW, readMacTable } from './guest-filter.js';
+import type { MacTable } from './guest-filter.js';
 import { DeviceQueue } from '../ring/device-queue.js';
 import type { DeviceChain, DeviceQueueOptions } from '../ring/device-queue.js';
 import type { EventFd } from '../sys/eventfd.js';
@@ -8,8 +10,12 @@ import {
   VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
   VIRTIO_NET_CTRL_MAC,
   VIRTIO_NET_CTRL_MAC_ADDR_SET,
+  VIRTIO_NET_CTRL_MAC_TABLE_SET,
   VIRTIO_NET_CTRL_MQ,
   VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
+  VIRTIO_NET_CTRL_RX,
+  VIRTIO_NET_CTRL_RX_ALLMULTI,
+  VIRTIO_NET_CTRL_RX_PROMISC,
   VIRTIO_NET_ERR,
   VIRTIO_NET_OK,
 } from '../uapi/virtio-net.js';
@@ -20,6 +26,12 @@ export interface NetCommands {
   setMac(mac: Uint8Array): boolean;
   /** @param offloads  `VIRTIO_NET_F_GUEST_*` bits. */
   setGuestOffloads(offloads: bigint): boolean;
+  /** Whether every frame is received. */
+  setPromiscuous(on: boolean): boolean;
+  /** Whether every frame to a group is. */
+  setAllMulticast(on: boolean): boolean;
+  /** Whose frames are received besides the driver's own. */
+  setMacTable(table: MacTable): boolean;
   acknowledgeAnnounce(): boolean;
 }
 
@@ -30,21 +42,42 @@ export interface ControlQueueStatistics {
   readonly refused: number;
 }
 
-/** Of a command no more is looked at: none that is known is longer. */
-const LONGEST = 64;
+/** Of a command no more is looked at: there is room for more addresses than a backend tells apart. */
+const LONGEST = 2048;
 
 /** Milliseconds of a turn: commands may stop workers, and others wait for this thread. */
 const TURN = 2;
 
-/** Class, command, bytes that follow, what it does with them. */
+/** Class, command, bytes that follow at least, what it does with them; `cut`: there were more. */
 type Command = readonly [
   group: number,
   command: number,
   byteLength: number,
-  run: (commands: NetCommands, data: DataView) => boolean,
+  run: (commands: NetCommands, data: DataView, cut: boolean) => boolean,
 ];
 
 const COMMANDS: readonly Command[] = [
+  [
+    VIRTIO_NET_CTRL_RX,
+    VIRTIO_NET_CTRL_RX_PROMISC,
+    1,
+    (commands, data) => commands.setPromiscuous(data.getUint8(0) !== 0),
+  ],
+  [
+    VIRTIO_NET_CTRL_RX,
+    VIRTIO_NET_CTRL_RX_ALLMULTI,
+    1,
+    (commands, data) => commands.setAllMulticast(data.getUint8(0) !== 0),
+  ],
+  [
+    VIRTIO_NET_CTRL_MAC,
+    VIRTIO_NET_CTRL_MAC_TABLE_SET,
+    8,
+    (commands, data, cut) => {
+      const table = cut ? OVERFLOW : readMacTable(data);
+      return table !== undefined && commands.setMacTable(table);
+    },
+  ],
   [
     VIRTIO_NET_CTRL_MQ,
     VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
@@ -73,8 +106,8 @@ const COMMANDS: readonly Command[] = [
 ];
 
 /**
- * The queue on which a driver gives commands, served where it notifies. Receive modes, tables of
- * addresses and VLANs are refused: nothing here filters, and a driver is not to believe so.
+ * The queue on which a driver gives commands, served where it notifies. VLANs are refused: nothing here
+ * filters them, and a driver is not to believe so.
  *
  * Spec: Virtio 1.2 §5.1.6.5 "Control Virtqueue".
  */
@@ -139,7 +172,7 @@ export class ControlQueue {
   }
 
   #answer(chain: DeviceChain): void {
-    const done = this.#run(copyOf(chain.readable));
+    const done = this.#run(chain.readable);
     this.#count++;
     if (!done) this.#refused++;
     // What it did may have stopped the device: the driver's memory may be another's by now.
@@ -149,11 +182,13 @@ export class ControlQueue {
     if (this.#queue.push(chain.head, ack ? 1 : 0)) this.call?.signal();
   }
 
-  #run(bytes: Uint8Array): boolean {
+  #run(buffers: readonly Uint8Array[]): boolean {
+    const bytes = copyOf(buffers);
+    const cut = buffers.reduce((sum, { length }) => sum + length, 0) > bytes.length;
     const [group, command] = bytes;
     const known = COMMANDS.find((one) => one[0] === group && one[1] === command);
     if (!known || bytes.length < 2 + known[2]) return false;
-    return known[3](this.#commands, new DataView(bytes.buffer, 2));
+    return known[3](this.#commands, new DataView(bytes.buffer, 2), cut);
   }
 }
 

@@ -2,6 +2,7 @@ import {
   VIRTIO_NET_F_CSUM,
   VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
   VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_NET_F_CTRL_RX,
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_GUEST_CSUM,
@@ -84,6 +85,7 @@ const NEEDS: readonly (readonly [feature: number, oneOf: readonly number[]])[] =
   [VIRTIO_NET_F_HOST_USO, [VIRTIO_NET_F_CSUM]],
   [VIRTIO_NET_F_HOST_ECN, [VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6]],
   [VIRTIO_NET_F_CTRL_MAC_ADDR, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_CTRL_RX, [VIRTIO_NET_F_CTRL_VQ]],
   [VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, [VIRTIO_NET_F_CTRL_VQ]],
   [VIRTIO_NET_F_GUEST_ANNOUNCE, [VIRTIO_NET_F_CTRL_VQ]],
   [VIRTIO_NET_F_MQ, [VIRTIO_NET_F_CTRL_VQ]],
@@ -92,10 +94,19 @@ const NEEDS: readonly (readonly [feature: number, oneOf: readonly number[]])[] =
 /**
  * What a guest is offered: each bit by whoever serves it, vhost, the backend or the device model. One
  * AND over everything would lose every offload, which vhost knows nothing about.
+ *
+ * @param backend  `VIRTIO_NET_F_*` bits.
+ * @param filters  Whether the backend can keep frames away that the guest does not want.
  */
-export function offeredToGuest(vhost: bigint, backend: bigint, queuePairs: number): bigint {
+export function offeredToGuest(
+  vhost: bigint,
+  backend: bigint,
+  queuePairs: number,
+  filters: boolean,
+): bigint {
   const several = queuePairs > 1 ? bit(VIRTIO_NET_F_MQ) : 0n;
-  return (vhost & FROM_VHOST) | backend | OURS | CONTROLLED | several;
+  const filtered = filters ? bit(VIRTIO_NET_F_CTRL_RX) : 0n;
+  return (vhost & FROM_VHOST) | backend | OURS | CONTROLLED | several | filtered;
 }
 
 /** Whether a set has everything that its members need. */

@@ -1,25 +1,19 @@
-import { ControlQueue } from './control-queue.js';
-import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
+import type { ControlQueueStatistics } from './control-queue.js';
+import { GuestFilter } from './guest-filter.js';
 import type { GuestRingStatistics } from './guest-pair.js';
 import { GuestPairs } from './guest-pairs.js';
 import { GuestRepair, faultOf } from './guest-repair.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetConfig } from './net-config.js';
-import { GUEST_OFFLOADS, forBackend, isConsistent, offeredToGuest } from './net-features.js';
+import { isConsistent, offeredToGuest } from './net-features.js';
+import { NetSession } from './net-session.js';
 import type { DriverQueuePlace, VirtioDevice, VirtioTransport } from './virtio-device.js';
-import { headerSize } from '../dataplane/features.js';
 import type { Backend } from '../dataplane/queue-pair.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
-import {
-  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
-  VIRTIO_NET_F_CTRL_MAC_ADDR,
-  VIRTIO_NET_F_CTRL_VQ,
-  VIRTIO_NET_F_GUEST_ANNOUNCE,
-  VIRTIO_NET_F_MQ,
-} from '../uapi/virtio-net.js';
-import { VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC, has } from '../uapi/virtio.js';
+import { VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_F_MQ } from '../uapi/virtio-net.js';
+import { has } from '../uapi/virtio.js';
 
 /** What a network device of a guest is made of. */
 export interface VirtioNetOptions {
@@ -55,6 +49,11 @@ export interface VirtioNetStatistics {
   readonly faults: number;
   /** Frames that were given back to the guest unsent, or of which nobody knows. */
   readonly unsent: number;
+  /**
+   * Whether the driver has the backend keep frames for others away. They are counted in its interface's
+   * `transmitDropped`.
+   */
+  readonly filtering: boolean;
   /** Of the driver that drives now. */
   readonly control: ControlQueueStatistics;
 }
@@ -64,14 +63,6 @@ const ETHERNET = 0x020000;
 const CONTROL_QUEUE_SIZE = 64;
 /** A vector for each ring, for the control queue and for the configuration: there are 256. */
 const MOST_PAIRS = 127;
-
-/** What a driver and we agreed on, while it drives. */
-interface Session {
-  readonly features: bigint;
-  /** `VIRTIO_NET_F_GUEST_*` in force. */
-  offloads: bigint;
-  control: ControlQueue | undefined;
-}
 
 /**
  * A guest's network device, the vhost workers behind it, and nothing between them: from `DRIVER_OK` on
@@ -90,9 +81,12 @@ export class VirtioNetDevice implements VirtioDevice {
   readonly #options: VirtioNetOptions;
   readonly #config: NetConfig;
   readonly #pairs: GuestPairs;
+  /** The guest's address as it was told from outside; a driver may change it until the reset. */
+  #mac: Uint8Array;
   #transport: VirtioTransport | undefined;
-  #session: Session | undefined;
+  #session: NetSession | undefined;
   readonly #repair: GuestRepair;
+  readonly #filter: GuestFilter;
   #faults = 0;
   #unsent = 0;
 
@@ -112,6 +106,7 @@ export class VirtioNetDevice implements VirtioDevice {
     const mtu = options.mtu ?? backend.link().mtu;
     checkMtu(mtu);
     checkMac(options.mac);
+    this.#mac = options.mac;
     this.#config = new NetConfig(options.mac, queuePairs, mtu, options.speed);
     this.#pairs = new GuestPairs({
       backend,
@@ -132,7 +127,9 @@ export class VirtioNetDevice implements VirtioDevice {
       },
     });
     const offloads = options.completeOnly === true ? 0n : backend.features;
-    this.features = offeredToGuest(this.#pairs.vhostFeatures, offloads, queuePairs);
+    this.#filter = new GuestFilter(backend);
+    const { possible } = this.#filter;
+    this.features = offeredToGuest(this.#pairs.vhostFeatures, offloads, queuePairs, possible);
     const rings = new Array<number>(2 * queuePairs).fill(queueSize);
     this.queueSizes = [...rings, CONTROL_QUEUE_SIZE];
   }
@@ -160,7 +157,8 @@ export class VirtioNetDevice implements VirtioDevice {
       })),
       faults: this.#faults,
       unsent: this.#unsent,
-      control: this.#session?.control?.statistics() ?? { commands: 0, refused: 0 },
+      filtering: this.#filter.active,
+      control: this.#session?.statistics() ?? { commands: 0, refused: 0 },
     };
   }
 
@@ -184,13 +182,18 @@ export class VirtioNetDevice implements VirtioDevice {
   /** Tells the guest another address, 6 bytes; Linux looks when its driver is loaded. */
   setMac(mac: Uint8Array): void {
     checkMac(mac);
-    this.#config.mac = mac;
+    this.#config.mac = this.#mac = mac;
+    if (this.#session) {
+      this.#orFault(() => {
+        this.#filter.addOwn(mac);
+      });
+    }
     this.#transport?.configChanged();
   }
 
   /** Asks the guest to say where it is, so that switches learn it; if its driver can. */
   announce(): void {
-    if (!this.#session || !has(this.#session.features, VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
+    if (!this.#session?.has(VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
     this.#config.announce = true;
     this.#transport?.configChanged();
   }
@@ -213,11 +216,12 @@ export class VirtioNetDevice implements VirtioDevice {
   }
 
   start(features: bigint, queues: readonly DriverQueuePlace[]): void {
-    const session = { features, offloads: features & GUEST_OFFLOADS, control: undefined };
+    const session = this.#begin(features);
     this.#session = session;
     try {
       if (this.#pairs.backendLost()) this.#options.backend.reopen();
-      this.#agree(session);
+      session.agree();
+      this.#filter.setOwn(this.#config.mac);
       for (const queue of queues) this.#setUp(session, queue);
       this.#pairs.start(features);
       this.#repair.start();
@@ -230,7 +234,12 @@ export class VirtioNetDevice implements VirtioDevice {
   stop(): void {
     this.#endSession();
     this.#config.announce = false;
-    this.#pairs.stop();
+    this.#config.mac = this.#mac;
+    try {
+      this.#pairs.stop();
+    } finally {
+      this.#filter.reset();
+    }
   }
 
   startQueue(queue: DriverQueuePlace): void {
@@ -238,33 +247,22 @@ export class VirtioNetDevice implements VirtioDevice {
   }
 
   stopQueue(index: number): void {
-    const session = this.#session;
-    if (!session || index !== this.#controlIndex(session.features)) {
-      this.#pairs.tearDown(index);
-      return;
-    }
-    session.control?.close();
-    session.control = undefined;
+    if (this.#session && index === this.#controlIndex()) this.#session.close();
+    else this.#pairs.tearDown(index);
   }
 
   setCall(index: number, event: EventFd | undefined): void {
-    const session = this.#session;
-    if (!session) return;
-    if (index !== this.#controlIndex(session.features)) {
-      this.#pairs.setCall(index, event);
-    } else if (session.control) session.control.call = event;
+    if (!this.#session) return;
+    if (index === this.#controlIndex()) this.#session.setControlCall(event);
+    else this.#pairs.setCall(index, event);
   }
 
   doorbell(index: number): EventFd | undefined {
-    const features = this.#session?.features ?? this.features;
-    if (index === this.#controlIndex(features)) return undefined;
-    return this.#pairs.kick(index);
+    return index === this.#controlIndex() ? undefined : this.#pairs.kick(index);
   }
 
   notify(index: number): void {
-    const session = this.#session;
-    if (!session?.control || index !== this.#controlIndex(session.features)) return;
-    this.#serveControl(session.control);
+    if (index === this.#controlIndex()) this.#session?.serve();
   }
 
   /** Stops everything, ends the workers. Before the memory and the backend go. */
@@ -273,100 +271,38 @@ export class VirtioNetDevice implements VirtioDevice {
     this.#pairs.close();
   }
 
+  #begin(features: bigint): NetSession {
+    const { backend, memory } = this.#options;
+    return new NetSession(features, {
+      ...{ backend, memory, pairs: this.#pairs, config: this.#config, filter: this.#filter },
+      onFailure: (error) => {
+        this.#repair.mend(faultOf(error));
+      },
+    });
+  }
+
   #endSession(): void {
-    this.#session?.control?.close();
+    this.#session?.close();
     this.#session = undefined;
     this.#repair.stop();
   }
 
   /** Without `VIRTIO_NET_F_MQ` it follows the first pair, whatever there is behind it. */
-  #controlIndex(features: bigint): number {
+  #controlIndex(): number {
+    const features = this.#session?.features ?? this.features;
     return has(features, VIRTIO_NET_F_MQ) ? 2 * this.#pairs.count : 2;
   }
 
-  #agree({ features, offloads }: Session): void {
-    const { backend } = this.#options;
-    const accepted = forBackend((features & ~GUEST_OFFLOADS) | offloads);
-    backend.agree({ headerSize: headerSize(features), features: accepted });
+  #setUp(session: NetSession, place: DriverQueuePlace): void {
+    if (place.index === this.#controlIndex()) session.setUpControl(place);
+    else this.#pairs.setUp(place);
   }
 
-  /** Without a control queue agreed on, a driver has nothing to say there. */
-  #setUp(session: Session, place: DriverQueuePlace): void {
-    if (place.index !== this.#controlIndex(session.features)) {
-      this.#pairs.setUp(place);
-      return;
-    }
-    if (!has(session.features, VIRTIO_NET_F_CTRL_VQ)) return;
-    const options = {
-      ...place,
-      memory: this.#options.memory,
-      eventIdx: has(session.features, VIRTIO_RING_F_EVENT_IDX),
-      indirect: has(session.features, VIRTIO_RING_F_INDIRECT_DESC),
-    };
-    session.control = new ControlQueue(options, place.call, this.#commands(session));
-  }
-
-  #commands(session: Session): NetCommands {
-    return {
-      setQueuePairs: (count) => this.#setQueuePairs(session, count),
-      setMac: (mac) => this.#setGuestMac(session, mac),
-      setGuestOffloads: (offloads) => this.#setGuestOffloads(session, offloads),
-      acknowledgeAnnounce: () => {
-        this.#config.announce = false;
-        return has(session.features, VIRTIO_NET_F_GUEST_ANNOUNCE);
-      },
-    };
-  }
-
-  /** A group's address is nobody's. */
-  #setGuestMac({ features }: Session, mac: Uint8Array): boolean {
-    if (!has(features, VIRTIO_NET_F_CTRL_MAC_ADDR) || ((mac[0] ?? 1) & 1) !== 0) return false;
-    this.#config.mac = mac;
-    return true;
-  }
-
-  #setQueuePairs(session: Session, count: number): boolean {
-    const fits = count >= 1 && count <= this.#pairs.count;
-    if (!has(session.features, VIRTIO_NET_F_MQ) || !fits) return false;
-    return this.#orFault(() => {
-      this.#pairs.use(count);
-    });
-  }
-
-  #setGuestOffloads(session: Session, offloads: bigint): boolean {
-    if (!has(session.features, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)) return false;
-    const beyond = offloads & ~(session.features & GUEST_OFFLOADS);
-    if (beyond !== 0n || !isConsistent(offloads)) return false;
-    session.offloads = offloads;
-    return this.#orFault(() => {
-      this.#agree(session);
-    });
-  }
-
-  #serveControl(control: ControlQueue): void {
-    try {
-      // A driver that goes on and on waits for its next turn.
-      if (control.serve()) {
-        setImmediate(() => {
-          this.#goOn(control);
-        });
-      }
-    } catch (error) {
-      this.#repair.mend(faultOf(error));
-    }
-  }
-
-  #goOn(control: ControlQueue): void {
-    if (this.#session?.control === control) this.#serveControl(control);
-  }
-
-  #orFault(body: () => void): boolean {
+  #orFault(body: () => void): void {
     try {
       body();
-      return true;
     } catch (error) {
       this.#repair.mend(faultOf(error));
-      return false;
     }
   }
 

@@ -246,7 +246,7 @@ describeWith(['vhost', 'tun', 'root'], 'a guest and its network device', () => {
       assert.deepEqual(guest.device.mac, mac);
       assert.equal(setMac(Uint8Array.of(3, 0, 0, 0, 0, 9)), net.VIRTIO_NET_ERR);
       assert.equal(setMac(Uint8Array.of(2)), net.VIRTIO_NET_ERR);
-      assert.equal(guest.command(net.VIRTIO_NET_CTRL_RX, 0, Uint8Array.of(1)), net.VIRTIO_NET_ERR);
+      assert.equal(guest.command(net.VIRTIO_NET_CTRL_RX, 2, Uint8Array.of(1)), net.VIRTIO_NET_ERR);
       assert.equal(
         guest.command(net.VIRTIO_NET_CTRL_VLAN, 0, Uint8Array.of(1, 0)),
         net.VIRTIO_NET_ERR,

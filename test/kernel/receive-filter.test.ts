@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
+import { GUEST_MAC, GuestNet } from '../support/guest-net.js';
 import { TestNetwork } from '../support/network.js';
 import { describeWith } from '../support/requirements.js';
 import type { ReceiveFilter } from '#lib/backend/backend';
+import { openBackend } from '#lib/backend/open';
 import { Tap } from '#lib/backend/tap';
 import { formatMac, openNetns, parseMac } from '#lib/sys/link';
 import { Tun } from '#lib/sys/tun';
 import { IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '#lib/uapi/tun';
+import * as net from '#lib/uapi/virtio-net';
+import { bit, has } from '#lib/uapi/virtio';
 
-const OWN = '02:00:00:00:00:02';
+const OWN = formatMac(GUEST_MAC);
 const OTHER = '02:00:00:00:00:03';
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 /** The 6 bits of which the kernel keeps a hash differ: 57 and 46. */
 const GROUP = '01:00:5e:00:00:05';
 const OTHER_GROUP = '01:00:5e:00:00:06';
-const ALL = [OWN, OTHER, BROADCAST, GROUP, OTHER_GROUP];
+const ALL = [OTHER, BROADCAST, GROUP, OTHER_GROUP, OWN];
 
 /** Before a frame, as a tap has it before an agreement. */
 const HEADER_BYTES = 10;
@@ -25,6 +29,7 @@ const filter = (unicast: string[], multicast: string[] | 'all'): ReceiveFilter =
   unicast: unicast.map(bytes),
   multicast: multicast === 'all' ? 'all' : multicast.map(bytes),
 });
+const destination = (frame: Uint8Array) => formatMac(frame.subarray(0, 6));
 const host = (number: number) => `02:00:00:00:01:${number.toString(16).padStart(2, '0')}`;
 
 /** The host sends a datagram to each address. */
@@ -43,7 +48,7 @@ function destinations(tap: Tap): string[] {
   const { fd } = tap.queues[0]?.descriptor ?? { fd: -1 };
   try {
     while (fs.readSync(fd, frame) > 0) {
-      found.push(formatMac(frame.subarray(HEADER_BYTES, HEADER_BYTES + 6)));
+      found.push(destination(frame.subarray(HEADER_BYTES)));
     }
   } catch (error) {
     assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN');
@@ -83,10 +88,10 @@ describeWith(['tun', 'root'], 'the receive filter of a tap', () => {
     using tap = open();
     const { transmitDropped } = tap.link().counters;
     tap.setReceiveFilter?.(filter([OWN], [BROADCAST, GROUP]));
-    assert.deepEqual(received(tap), [OWN, BROADCAST, GROUP]);
+    assert.deepEqual(received(tap), [BROADCAST, GROUP, OWN]);
     assert.equal(tap.link().counters.transmitDropped, transmitDropped + 2);
     tap.setReceiveFilter?.(filter([OWN], 'all'));
-    assert.deepEqual(received(tap), [OWN, BROADCAST, GROUP, OTHER_GROUP]);
+    assert.deepEqual(received(tap), [BROADCAST, GROUP, OTHER_GROUP, OWN]);
     assert.equal(tap.link().counters.transmitDropped, transmitDropped + 3);
   });
 
@@ -132,5 +137,116 @@ describeWith(['tun', 'root'], 'the receive filter of a tap', () => {
   it('is not there where it would be the filter of others too', () => {
     using tap = open({ multiQueue: true });
     assert.equal(tap.setReceiveFilter, undefined);
+  });
+});
+
+describeWith(['vhost', 'tun', 'root'], 'what a guest receives', () => {
+  let network: TestNetwork;
+  let tap: Tap;
+  let guest: GuestNet;
+
+  beforeEach(() => {
+    network = new TestNetwork();
+    tap = Tap.open({ tap: 'vn0', netns: network.name, addresses: ['10.9.0.1/24'] });
+    guest = new GuestNet(tap);
+  });
+  afterEach(() => {
+    guest.close();
+    tap.close();
+    network.close();
+  });
+
+  function begin(wanted?: (offered: bigint) => bigint): void {
+    guest.begin(wanted);
+    guest.offerReceive();
+  }
+
+  /** What comes of what the host sends; the last of it is for the guest itself. */
+  function received(): string[] {
+    send(network);
+    const found: string[] = [];
+    while (found.at(-1) !== OWN) found.push(destination(guest.receive()));
+    return found;
+  }
+
+  const mode = (command: number, on: boolean) =>
+    guest.command(net.VIRTIO_NET_CTRL_RX, command, Uint8Array.of(Number(on)));
+
+  function table(unicast: string[], multicast: string[]): number {
+    const list = (macs: string[]) => [
+      macs.length,
+      0,
+      0,
+      0,
+      ...macs.flatMap((mac) => [...bytes(mac)]),
+    ];
+    return guest.command(
+      net.VIRTIO_NET_CTRL_MAC,
+      net.VIRTIO_NET_CTRL_MAC_TABLE_SET,
+      Uint8Array.from([...list(unicast), ...list(multicast)]),
+    );
+  }
+
+  it('is everything until it says what it wants, then that, and everything again after a reset', () => {
+    begin();
+    assert.deepEqual(received(), ALL);
+    assert.equal(mode(net.VIRTIO_NET_CTRL_RX_PROMISC, false), net.VIRTIO_NET_OK);
+    assert.equal(table([OTHER], [GROUP]), net.VIRTIO_NET_OK);
+    assert.equal(guest.device.statistics().filtering, true);
+    assert.deepEqual(received(), [OTHER, BROADCAST, GROUP, OWN]);
+    table([], []);
+    mode(net.VIRTIO_NET_CTRL_RX_ALLMULTI, true);
+    assert.deepEqual(received(), [BROADCAST, GROUP, OTHER_GROUP, OWN]);
+    mode(net.VIRTIO_NET_CTRL_RX_PROMISC, true);
+    assert.deepEqual(received(), ALL);
+    mode(net.VIRTIO_NET_CTRL_RX_PROMISC, false);
+    guest.driver.reset();
+    begin();
+    assert.equal(guest.device.statistics().filtering, false);
+    assert.deepEqual(received(), ALL);
+  });
+
+  it('is for its new address once it has given itself one', () => {
+    begin();
+    mode(net.VIRTIO_NET_CTRL_RX_PROMISC, false);
+    const mac = bytes(OTHER);
+    guest.command(net.VIRTIO_NET_CTRL_MAC, net.VIRTIO_NET_CTRL_MAC_ADDR_SET, mac);
+    send(network, [OWN, BROADCAST, OTHER]);
+    const found = [guest.receive(), guest.receive()].map(destination);
+    assert.deepEqual(found, [BROADCAST, OTHER]);
+    guest.driver.reset();
+    assert.deepEqual(guest.device.mac, GUEST_MAC, 'as it was made');
+  });
+
+  it('is what it wanted also of an interface that was made again', async () => {
+    begin();
+    mode(net.VIRTIO_NET_CTRL_RX_PROMISC, false);
+    network.ip('link', 'del', 'dev', 'vn0');
+    assert.equal((await guest.fault()).outcome, 'repaired');
+    assert.deepEqual(received(), [BROADCAST, OWN]);
+  });
+
+  it('is everything for a driver that knows nothing of receive modes', () => {
+    begin((offered) => offered & ~bit(net.VIRTIO_NET_F_CTRL_RX));
+    assert.equal(mode(net.VIRTIO_NET_CTRL_RX_PROMISC, false), net.VIRTIO_NET_ERR);
+    assert.equal(table([OTHER], []), net.VIRTIO_NET_ERR);
+    assert.deepEqual(received(), ALL);
+  });
+
+  it('is not said to be filtered where a backend can keep nothing away', () => {
+    assert.ok(has(guest.driver.features, net.VIRTIO_NET_F_CTRL_RX));
+    network.ip('link', 'add', 'va', 'type', 'veth', 'peer', 'name', 'vb');
+    const backends = [
+      { macvtap: 'mv0', link: 'va' },
+      { packet: 'va' },
+      { tap: 'vn1', multiQueue: true },
+    ];
+    for (const options of backends) {
+      const backend = openBackend({ ...options, netns: network.name });
+      const other = new GuestNet(backend);
+      assert.ok(!has(other.driver.features, net.VIRTIO_NET_F_CTRL_RX), JSON.stringify(options));
+      other.close();
+      backend.close();
+    }
   });
 });

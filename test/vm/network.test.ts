@@ -11,7 +11,7 @@ const MEBIBYTES = Number(process.env['VHOST_VM_MEBIBYTES'] ?? 8);
 const CAPTURED_KIBIBYTES = 256;
 
 /** Feature bits of Virtio 1.2 §5.1.3 and §6 that Linux's driver takes when a tap can do all. */
-const FEATURES = [0, 1, 3, 5, 7, 8, 11, 12, 15, 16, 17, 28, 29, 32];
+const FEATURES = [0, 1, 3, 5, 7, 8, 11, 12, 15, 16, 17, 18, 28, 29, 32];
 
 describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () => {
   let network: TestNetwork;

@@ -12,6 +12,9 @@ const AT = 0x100000;
 const COMMAND = 0x4000;
 const BYTES = 0x10000;
 
+const hex = (macs: readonly Uint8Array[]) =>
+  macs.map((mac) => Buffer.from(mac).toString('hex')).join();
+
 describe('ControlQueue', () => {
   const layout = splitLayout(SIZE);
   let buffer: ArrayBuffer;
@@ -47,6 +50,10 @@ describe('ControlQueue', () => {
         setQueuePairs: (count) => ask(`pairs ${String(count)}`),
         setMac: (mac) => ask(`mac ${Buffer.from(mac).toString('hex')}`),
         setGuestOffloads: (offloads) => ask(`offloads 0x${offloads.toString(16)}`),
+        setPromiscuous: (on) => ask(`promiscuous ${String(on)}`),
+        setAllMulticast: (on) => ask(`all multicast ${String(on)}`),
+        setMacTable: ({ unicast, multicast, overflow }) =>
+          ask(`table ${hex(unicast)} / ${hex(multicast)}${overflow ? ' and more' : ''}`),
         acknowledgeAnnounce: () => ask('announce'),
       },
       () => now,
@@ -97,11 +104,58 @@ describe('ControlQueue', () => {
     assert.deepEqual(asked, ['pairs 258', 'offloads 0x8000000000000001', 'announce']);
   });
 
+  describe('what is to be received', () => {
+    const TABLE = [net.VIRTIO_NET_CTRL_MAC, net.VIRTIO_NET_CTRL_MAC_TABLE_SET];
+    const A = [2, 0, 0, 0, 0, 10];
+    const B = [2, 0, 0, 0, 0, 11];
+    const GROUP = [1, 0, 0x5e, 0, 0, 5];
+
+    it('is switched, any number but 0 is on', () => {
+      for (const on of [1, 0, 0x80]) {
+        answerTo([net.VIRTIO_NET_CTRL_RX, net.VIRTIO_NET_CTRL_RX_PROMISC, on]);
+        answerTo([net.VIRTIO_NET_CTRL_RX, net.VIRTIO_NET_CTRL_RX_ALLMULTI, on]);
+      }
+      assert.deepEqual(asked, [
+        ...['promiscuous true', 'all multicast true', 'promiscuous false', 'all multicast false'],
+        ...['promiscuous true', 'all multicast true'],
+      ]);
+    });
+
+    it('is a table of hosts and one of groups, wherever the driver cut it', () => {
+      const command = [...TABLE, 2, 0, 0, 0, ...A, ...B, 1, 0, 0, 0, ...GROUP];
+      assert.equal(answerTo(command), net.VIRTIO_NET_OK);
+      assert.equal(answerTo(command, [2, 16, 10]), net.VIRTIO_NET_OK);
+      assert.equal(answerTo([...TABLE, 0, 0, 0, 0, 0, 0, 0, 0]), net.VIRTIO_NET_OK);
+      const both = 'table 02000000000a,02000000000b / 01005e000005';
+      assert.deepEqual(asked, [both, both, 'table  / ']);
+    });
+
+    it('is refused when a table is shorter than it says', () => {
+      for (const table of [
+        [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        [1, 0, 0, 0, ...A.slice(1), 0, 0, 0, 0],
+        [1, 0, 0, 0, ...A, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 0, ...GROUP.slice(1)],
+      ]) {
+        assert.equal(answerTo([...TABLE, ...table]), net.VIRTIO_NET_ERR);
+      }
+      assert.deepEqual(asked, []);
+    });
+
+    it('is everything when a table is longer than anybody would tell apart', () => {
+      const hosts = Array.from({ length: 2000 }, () => A).flat();
+      assert.equal(answerTo([...TABLE, 0xd0, 7, 0, 0, ...hosts, 0, 0, 0, 0]), net.VIRTIO_NET_OK);
+      assert.deepEqual(asked, ['table  /  and more']);
+    });
+  });
+
   it('refuses what it does not know, what is too short, and what nobody did', () => {
     for (const command of [
       [...MQ, 2],
       [net.VIRTIO_NET_CTRL_MQ],
-      [net.VIRTIO_NET_CTRL_RX, 0, 1],
+      [net.VIRTIO_NET_CTRL_RX, net.VIRTIO_NET_CTRL_RX_PROMISC],
+      // Of `VIRTIO_NET_F_CTRL_RX_EXTRA`.
+      [net.VIRTIO_NET_CTRL_RX, 2, 1],
       [net.VIRTIO_NET_CTRL_VLAN, 0, 1, 0],
       [net.VIRTIO_NET_CTRL_MAC, net.VIRTIO_NET_CTRL_MAC_TABLE_SET, 0, 0, 0, 0],
       [0xff, 0xff],
@@ -111,7 +165,7 @@ describe('ControlQueue', () => {
     assert.deepEqual(asked, []);
     answer = false;
     assert.equal(answerTo([...MQ, 2, 0]), net.VIRTIO_NET_ERR);
-    assert.deepEqual(control.statistics(), { commands: 7, refused: 7 });
+    assert.deepEqual(control.statistics(), { commands: 8, refused: 8 });
   });
 
   it('reads no more of a command than there is to know', () => {

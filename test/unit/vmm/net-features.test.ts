@@ -12,7 +12,7 @@ describe('what a guest is offered', () => {
   const tap = bit(net.VIRTIO_NET_F_CSUM) | bit(net.VIRTIO_NET_F_GUEST_CSUM);
 
   it('is what vhost serves, what the tap does, and what the device model does, in one set', () => {
-    const offered = offeredToGuest(VHOST, tap, 1);
+    const offered = offeredToGuest(VHOST, tap, 1, true);
     for (const number of [
       net.VIRTIO_NET_F_MRG_RXBUF,
       virtio.VIRTIO_RING_F_EVENT_IDX,
@@ -26,16 +26,24 @@ describe('what a guest is offered', () => {
       assert.ok(has(offered, number), `bit ${String(number)}`);
     }
     assert.ok(!has(offered, net.VIRTIO_NET_F_MQ));
-    assert.ok(has(offeredToGuest(VHOST, tap, 2), net.VIRTIO_NET_F_MQ));
+    assert.ok(has(offeredToGuest(VHOST, tap, 2, true), net.VIRTIO_NET_F_MQ));
+  });
+
+  it('has receive modes only where frames can be kept away, and VLANs nowhere', () => {
+    const [filters, everything] = [true, false].map((can) => offeredToGuest(VHOST, tap, 1, can));
+    assert.equal((filters ?? 0n) ^ (everything ?? 0n), bit(net.VIRTIO_NET_F_CTRL_RX));
+    assert.ok(has(filters ?? 0n, net.VIRTIO_NET_F_CTRL_RX));
+    assert.ok(!has(filters ?? 0n, net.VIRTIO_NET_F_CTRL_VLAN));
+    assert.ok(!isConsistent(bit(net.VIRTIO_NET_F_CTRL_RX)));
   });
 
   it('never has what means something else to vhost, or needs more than there is', () => {
-    const offered = offeredToGuest(~0n & (bit(64) - 1n), tap, 1);
+    const offered = offeredToGuest(~0n & (bit(64) - 1n), tap, 1, true);
     for (const number of [24, 26, 27, 33, 34, 35]) assert.ok(!has(offered, number));
   });
 
   it('has the reset of single rings on kernels whose vhost does not know the bit', () => {
-    assert.ok(has(offeredToGuest(0x33d008000n, tap, 1), virtio.VIRTIO_F_RING_RESET));
+    assert.ok(has(offeredToGuest(0x33d008000n, tap, 1, true), virtio.VIRTIO_F_RING_RESET));
   });
 
   it('is taken only with what it needs', () => {

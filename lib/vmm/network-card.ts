@@ -46,10 +46,10 @@ export class NetworkCard {
   private constructor(undo: UndoList, net: OpenNet, place: NetworkCardPlace) {
     this.#down = undo;
     this.#backend = net.backend;
-    const { mac, queuePairs, mtu, completeOnly = false } = net;
+    const { mac, queuePairs, queueSize, mtu, completeOnly = false } = net;
     this.device = new VirtioNetDevice({
       ...{ backend: this.#backend, memory: place.memory, mac, queuePairs, onFault: place.onFault },
-      completeOnly,
+      ...{ queueSize, completeOnly },
       ...(mtu !== undefined && { mtu }),
     });
     undo.push(() => {

@@ -18,6 +18,13 @@ export interface MachineNet {
   mac?: string;
   /** The most that the guest may use; each needs a queue of the backend. Default: 1. */
   queuePairs?: number;
+  /**
+   * The most descriptors of each ring, a power of 2 in 256..32768; a guest may use fewer. More hold more
+   * frames while somebody is late, and cost the guest a buffer of a page or less for each of the receive
+   * ring. With fewer than 256 a frame of 64 KiB may find no room in a Linux guest's receive ring, and
+   * vhost waits for that room for ever. Default: 1024.
+   */
+  queueSize?: number;
   /** Bytes, Ethernet header not counted, that the guest is told. Default: the interface's. */
   mtu?: number;
 }
@@ -66,6 +73,7 @@ export interface CheckedNet {
   /** 6 bytes. */
   readonly mac: Uint8Array;
   readonly queuePairs: number;
+  readonly queueSize: number;
   readonly mtu: number | undefined;
 }
 
@@ -89,7 +97,7 @@ const KNOWN = [
   ...['kernel', 'initrd', 'commandLine', 'memoryMiB', 'cpus'],
   ...['net', 'console', 'onReset', 'signal'],
 ];
-const KNOWN_NET = ['backend', 'mac', 'queuePairs', 'mtu'];
+const KNOWN_NET = ['backend', 'mac', 'queuePairs', 'queueSize', 'mtu'];
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
@@ -134,15 +142,23 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
 function checkNet(net: MachineNet): CheckedNet {
   if (!isObject(net)) throw misuse.type('net', 'an array of objects', net);
   checkNames(net, KNOWN_NET);
-  const { backend, mac, queuePairs = 1, mtu } = net;
+  const { backend, mac, queuePairs = 1, queueSize = 1024, mtu } = net;
   if (!isObject(backend)) throw misuse.type('backend', "an object such as { tap: 'vn0' }", backend);
   if (!Number.isInteger(queuePairs) || queuePairs < 1) {
     throw misuse.range('queuePairs', 'an integer from 1 on', queuePairs);
   }
+  checkQueueSize(queueSize);
   if (mtu !== undefined && (!Number.isInteger(mtu) || mtu < 68 || mtu > 65535)) {
     throw misuse.range('mtu', 'an integer in 68..65535', mtu);
   }
-  return { backend, mac: checkMac(mac), queuePairs, mtu };
+  return { backend, mac: checkMac(mac), queuePairs, queueSize, mtu };
+}
+
+/** The most is what a split virtqueue can have, and vhost takes. */
+function checkQueueSize(size: number): void {
+  const inRange = Number.isInteger(size) && size >= 256 && size <= 32768;
+  if (inRange && Number.isInteger(Math.log2(size))) return;
+  throw misuse.range('queueSize', 'a power of 2 in 256..32768', size);
 }
 
 /** A random one is of those that nobody was given. */

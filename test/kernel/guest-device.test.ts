@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 
-import { GUEST_MAC, GuestNet, RING_SIZE, ringPlace } from '../support/guest-net.js';
+import {
+  GUEST_MAC,
+  GuestNet,
+  MEMORY_AT,
+  MEMORY_BYTES,
+  RING_SIZE,
+  ringPlace,
+} from '../support/guest-net.js';
 import { TestNetwork } from '../support/network.js';
 import { processState } from '../support/process-state.js';
 import { Random } from '../support/random.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
 import type { IoctlMessage } from '#lib/observe';
+import { DriverQueue } from '#lib/ring/driver-queue';
+import { MAX_QUEUE_SIZE, splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
 import { TUN_F_CSUM, TUN_F_TSO4 } from '#lib/uapi/tun';
 import * as net from '#lib/uapi/virtio-net';
@@ -16,6 +25,7 @@ import {
   VIRTIO_CONFIG_S_NEEDS_RESET,
   VIRTIO_MSI_NO_VECTOR,
   VIRTIO_PCI_COMMON_Q_MSIX,
+  VIRTIO_PCI_COMMON_Q_SIZE,
 } from '#lib/uapi/virtio-pci';
 import { bit, has } from '#lib/uapi/virtio';
 
@@ -89,6 +99,25 @@ describeWith(['vhost', 'tun', 'root'], 'a guest and its network device', () => {
   it('works with a driver that takes no more than it must', () => {
     begin(() => bit(32));
     works();
+  });
+
+  it('serves a ring as long as there can be one', () => {
+    guest.close();
+    const size = MAX_QUEUE_SIZE;
+    guest = new GuestNet(tap, { queueSize: size });
+    begin();
+    guest.driver.select(TRANSMIT);
+    guest.driver.resetQueue(TRANSMIT);
+    assert.equal(guest.driver.common(VIRTIO_PCI_COMMON_Q_SIZE, 2), size);
+    const { desc, avail, used } = splitLayout(size);
+    const at = MEMORY_BYTES / 2;
+    const long = new DriverQueue(guest.pages.buffer, at, { size, eventIdx: true });
+    const place = { desc, avail: desc + avail, used: desc + used };
+    for (const part of ['desc', 'avail', 'used'] as const) place[part] += MEMORY_AT + at;
+    guest.driver.setUpQueue(TRANSMIT, size, place, TRANSMIT + 1);
+    guest.queues[TRANSMIT] = long;
+    works();
+    assert.equal(guest.device.statistics().pairs[0]?.transmit.size, size);
   });
 
   it('is itself again after a reset with frames in flight', () => {

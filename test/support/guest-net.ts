@@ -238,7 +238,7 @@ export function ringPlace(index: number): GuestRingPlace {
   return { desc: at + desc, avail: at + avail, used: at + used };
 }
 
-/** The guest address of a descriptor's own buffer. */
+/** The guest address of a descriptor's own buffer; in a longer ring several have one. */
 export function bufferAddress(index: number, id: number): number {
-  return MEMORY_AT + BUFFERS_AT + (index * RING_SIZE + id) * BUFFER_BYTES;
+  return MEMORY_AT + BUFFERS_AT + (index * RING_SIZE + (id % RING_SIZE)) * BUFFER_BYTES;
 }

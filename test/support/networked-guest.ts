@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { Guest } from './guest.js';
 import type { TestNetwork } from './network.js';
 import type { MachineStatistics } from '#lib/vmm/machine-statistics';
+import type { MachineNet } from '#lib/vmm/options';
 
 const MAC = '02:00:00:00:00:02';
 const HOST = '10.77.0.1';
@@ -33,11 +34,11 @@ export class NetworkedGuest {
   /** Boots Debian's cloud kernel, and gives the guest its address. */
   static async boot(
     network: TestNetwork,
-    { cpus = 1, queuePairs = 1 } = {},
+    card: Partial<MachineNet> = {},
+    cpus = 1,
   ): Promise<NetworkedGuest> {
     const backend = { tap: TAP, netns: network.name, addresses: [`${HOST}/24`], mtu: MTU };
-    const net = [{ backend, mac: MAC, queuePairs }];
-    const guest = await Guest.boot('6.1-cloud', { cpus, net });
+    const guest = await Guest.boot('6.1-cloud', { cpus, net: [{ backend, mac: MAC, ...card }] });
     const networked = new NetworkedGuest(network, guest);
     await networked.up();
     return networked;

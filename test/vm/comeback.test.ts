@@ -26,7 +26,7 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a machine under traffic', () => {
     this.timeout(BOOT);
     state = processState();
     network = new TestNetwork();
-    networked = await NetworkedGuest.boot(network, { cpus: 2, queuePairs: 2 });
+    networked = await NetworkedGuest.boot(network, { queuePairs: 2 }, 2);
   });
 
   after(async () => {

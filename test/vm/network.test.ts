@@ -7,6 +7,8 @@ import { NetworkedGuest } from '../support/networked-guest.js';
 import { describeWith } from '../support/requirements.js';
 
 const MEBIBYTES = Number(process.env['VHOST_VM_MEBIBYTES'] ?? 8);
+/** Not the default. */
+const QUEUE_SIZE = 512;
 /** What a capture is asked for: every frame of it is looked at. */
 const CAPTURED_KIBIBYTES = 256;
 
@@ -20,7 +22,7 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () 
   before(async function () {
     this.timeout(BOOT);
     network = new TestNetwork();
-    networked = await NetworkedGuest.boot(network);
+    networked = await NetworkedGuest.boot(network, { queueSize: QUEUE_SIZE });
   });
 
   after(async () => {
@@ -37,6 +39,12 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () 
     const bits = await inGuest('cat /sys/bus/virtio/devices/virtio0/features');
     for (const bit of FEATURES) assert.equal(bits[bit], '1', `feature ${String(bit)} of ${bits}`);
     assert.match(await inGuest('cat /proc/interrupts'), /PCI-MSI.*virtio0-input/);
+    const rings = await inGuest('ethtool -g eth0');
+    assert.deepEqual(
+      [...rings.matchAll(/^[RT]X:\s+(\d+)/gm)].map(([, size]) => Number(size)),
+      new Array<number>(4).fill(QUEUE_SIZE),
+      'what there can be, and what there is',
+    );
   }).timeout(BOOT);
 
   it('answers 1,000 of 1,000 pings', async () => {

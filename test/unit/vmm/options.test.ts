@@ -14,8 +14,16 @@ describe('checkMachineOptions', () => {
       ...{ cpus: 1, console: {}, onReset: 'end', signal: undefined },
     });
     assert.equal(net[0]?.queuePairs, 1);
+    assert.equal(net[0].queueSize, 1024);
     assert.equal(net[0].mac.length, 6);
     assert.equal((net[0].mac[0] ?? 0) & 3, 2, 'of nobody, and of no group');
+  });
+
+  it('takes rings of any size that serves a Linux guest and vhost takes', () => {
+    for (const queueSize of [256, 512, 32768]) {
+      const { net: nets } = checkMachineOptions({ kernel: 'k', ...net({ queueSize }) });
+      assert.equal(nets[0]?.queueSize, queueSize);
+    }
   });
 
   for (const [what, options, complaint] of [
@@ -27,6 +35,10 @@ describe('checkMachineOptions', () => {
     ['a card of a group', net({ mac: '01:00:00:00:00:02' }), /mac must be six/],
     ['a card that is misspelt', net({ address: 'x' }), /unknown option 'address'/],
     ['half a queue pair', net({ queuePairs: 0.5 }), /queuePairs must be an integer/],
+    ['a ring that is too short', net({ queueSize: 128 }), /queueSize must be a power of 2 in 256/],
+    ['a ring that is too long', net({ queueSize: 65536 }), /queueSize must be a power of 2/],
+    ['a ring of another size', net({ queueSize: 1000 }), /queueSize must be a power of 2/],
+    ['a ring of text', net({ queueSize: '1024' }), /queueSize must be a power of 2/],
     ['an MTU that nobody has', net({ mtu: 12 }), /mtu must be an integer in 68/],
     ['another reset', { onReset: 'ignore' }, /onReset must be 'reboot' or 'end'/],
     ['a signal that is none', { signal: {} }, /signal must be an AbortSignal/],

@@ -51,7 +51,13 @@ describe('what stands behind the cards of a machine', () => {
   } as unknown as Openers;
 
   const net = (backend: CheckedNet['backend']): CheckedNet => ({
-    ...{ backend, mac: Uint8Array.of(2, 0, 0, 0, 0, 2), queuePairs: 1, mtu: undefined },
+    ...{
+      backend,
+      mac: Uint8Array.of(2, 0, 0, 0, 0, 2),
+      queuePairs: 1,
+      queueSize: 1024,
+      mtu: undefined,
+    },
   });
   const OVS = { tap: 'plugged', ovs: { bridge: 'br0' } };
 

@@ -60,7 +60,7 @@ export type { MachineConsole, MachineNet, MachineOptions } from './vmm/options.j
 export type { GuestFault } from './vmm/guest-repair.js';
 export type { MachineStatistics } from './vmm/machine-statistics.js';
 export type { MachineMessage } from './vmm/machine-observation.js';
-export type { NetworkCardStatistics } from './vmm/network-card.js';
+export type { NetworkCard, NetworkCardStatistics } from './vmm/network-card.js';
 export type { ControlQueueStatistics } from './vmm/control-queue.js';
 export type { MsixStatistics } from './vmm/msix.js';
 export type { PciBusStatistics } from './vmm/pci-bus.js';

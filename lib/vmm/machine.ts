@@ -12,7 +12,8 @@ import type { MachineEnd } from './machine-end.js';
 import { publishMachine } from './machine-observation.js';
 import { Counters } from './machine-statistics.js';
 import type { MachineStatistics } from './machine-statistics.js';
-import { NetworkCard } from './network-card.js';
+import type { NetworkCard } from './network-card.js';
+import { NetworkCards } from './network-cards.js';
 import { checkMachineOptions } from './options.js';
 import type { CheckedMachineOptions, MachineOptions } from './options.js';
 import { PciBus } from './pci-bus.js';
@@ -21,7 +22,7 @@ import { PowerCycle } from './power-cycle.js';
 import { readKernel } from './vmlinux.js';
 import type { GuestFault } from './guest-repair.js';
 import type { LinuxBoot } from './linux-boot.js';
-import { VhostError, misuse } from '../errors.js';
+import { VhostError } from '../errors.js';
 import type { Kvm } from '../sys/kvm.js';
 import type { VcpuEnd } from '../sys/vcpu.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
@@ -58,7 +59,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #interrupts = new KvmInterrupts();
   readonly #doorbells = new KvmDoorbells();
   readonly #bus = new PciBus(PCI_HOLE);
-  readonly #cards: NetworkCard[] = [];
+  readonly #cards: NetworkCards;
   readonly #console: Console;
   readonly #buses: MachineBuses;
   readonly #counters = new Counters();
@@ -118,7 +119,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#ram.close();
     });
     this.#console = this.#openConsole(undo);
-    this.#openCards(undo);
+    this.#cards = this.#openCards(undo);
     this.#buses = machineBuses({
       ...{ pci: this.#bus, serial: this.#console.serial },
       reset: () => {
@@ -134,7 +135,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#powerOn();
     this.#listen(options.signal, undo);
     plugged.keep();
-    publishMachine(() => ({ state: 'booted', cards: this.#cards.map(({ name }) => name) }));
+    publishMachine(() => ({ state: 'booted', cards: this.#cards.names }));
   }
 
   /** Whether its vCPUs run. */
@@ -144,7 +145,7 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /** The kernel threads that move the frames of its cards; undefined where it can't be known. */
   get workers(): readonly (WorkerThread | undefined)[] {
-    return this.#cards.flatMap(({ workers }) => [...workers]);
+    return this.#cards.workers;
   }
 
   /** How it has ended, once it has and everything is taken down. */
@@ -178,14 +179,13 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   /**
-   * Plugs the cable of a card in, or out.
+   * One of its network cards.
    *
-   * @param card  In the order of the option `net`.
+   * @param index  In the order of the option `net`.
+   * @throws {RangeError} There is none in that place.
    */
-  setLink(card: number, up: boolean): void {
-    const found = this.#cards[card];
-    if (!found) throw misuse.range('card', `less than ${String(this.#cards.length)}`, card);
-    found.device.setLink(up);
+  card(index: number): NetworkCard {
+    return this.#cards.at(index);
   }
 
   /** What was counted so far, over all lives of the machine. */
@@ -194,7 +194,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#cycle,
       this.#console.lost,
       this.#bus,
-      this.#end ? [] : this.#cards.map((card) => card.statistics()),
+      this.#end ? [] : this.#cards.statistics(),
     );
   }
 
@@ -218,28 +218,21 @@ export class Machine extends EventEmitter<MachineEvents> {
     return console;
   }
 
-  #openCards(undo: UndoList): void {
+  #openCards(undo: UndoList): NetworkCards {
     undo.push(() => {
       this.#plugged.close();
     });
-    for (const net of this.#plugged.nets) {
-      const card: NetworkCard = NetworkCard.open(net, {
-        memory: this.#ram.memory,
-        interrupts: this.#interrupts,
-        doorbells: this.#doorbells,
-        onFault: (fault) => {
-          this.emit('fault', fault, card.name);
-        },
-        onFailure: (error) => {
-          publishMachine(() => ({ state: 'fault', error: error as Error }));
-        },
-      });
-      undo.push(() => {
-        card.close();
-      });
-      this.#cards.push(card);
-      this.#bus.add(card.pci);
-    }
+    const place = {
+      ...{ memory: this.#ram.memory, bus: this.#bus },
+      ...{ interrupts: this.#interrupts, doorbells: this.#doorbells },
+      onFault: (fault: GuestFault, card: string) => {
+        this.emit('fault', fault, card);
+      },
+      onFailure: (error: unknown) => {
+        publishMachine(() => ({ state: 'fault', error: error as Error }));
+      },
+    };
+    return NetworkCards.open(this.#plugged.nets, place, undo);
   }
 
   #listen(signal: AbortSignal | undefined, undo: UndoList): void {
@@ -257,7 +250,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
       ...this.#buses,
       // The host bridge, and a slot for each card.
-      pciSlots: 2 ** (1 + this.#cards.length) - 1,
+      pciSlots: 2 ** (1 + this.#cards.count) - 1,
       onError: (error) => {
         this.#finish({ reason: 'failed', status: 1, error });
       },
@@ -353,7 +346,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** How the machine has ended is not changed by what can't be read of it any more. */
   #keepStatistics(): void {
     try {
-      this.#counters.keep(this.#cards.map((card) => card.statistics()));
+      this.#counters.keep(this.#cards.statistics());
     } catch (error) {
       publishMachine(() => ({ state: 'fault', error: error as Error }));
     }

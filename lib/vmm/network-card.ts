@@ -1,4 +1,5 @@
 import type { GuestFault } from './guest-repair.js';
+import { checkHostMac } from './options.js';
 import type { Doorbells, Interrupts } from './platform.js';
 import type { OpenNet } from './plugged-nets.js';
 import { VirtioNetDevice } from './virtio-net-device.js';
@@ -6,6 +7,7 @@ import type { VirtioNetStatistics } from './virtio-net-device.js';
 import { VirtioPciFunction } from './virtio-pci.js';
 import type { VirtioPciStatistics } from './virtio-pci.js';
 import type { Backend, BackendLink } from '../backend/backend.js';
+import { VhostError } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { allOrNothing } from '../undo.js';
@@ -32,13 +34,21 @@ export interface NetworkCardStatistics {
   readonly link: BackendLink | undefined;
 }
 
-/** A network device of a machine: PCI function and vhost workers. Its backend is not its own. */
+/**
+ * A network card of a machine, while that runs: PCI function and vhost workers. What is told to it the
+ * guest hears by an interrupt; what Linux makes of it is said with each. See {@link Machine.card}.
+ */
 export class NetworkCard {
+  /** @internal */
   readonly device: VirtioNetDevice;
+  /** @internal */
   readonly pci: VirtioPciFunction;
+  /** Not its own: it is closed after the card. */
   readonly #backend: Backend;
   readonly #down: UndoList;
+  #closed = false;
 
+  /** @internal */
   static open(net: OpenNet, place: NetworkCardPlace): NetworkCard {
     return allOrNothing((undo) => new NetworkCard(undo, net, place));
   }
@@ -72,7 +82,59 @@ export class NetworkCard {
     return this.device.workers;
   }
 
+  /** Whether its cable is plugged in. */
+  get linkUp(): boolean {
+    return this.device.linkUp;
+  }
+
+  /**
+   * Plugs the cable in, or out. While it is out nothing goes either way: frames for the guest wait behind
+   * the card, as many as its interface keeps.
+   *
+   * @throws {VhostError} `ERR_VHOST_CLOSED`: the machine has ended.
+   */
+  setLink(up: boolean): void {
+    this.#open().setLink(up);
+  }
+
+  /**
+   * Asks the guest to say where it is, as when it is behind another switch now: Linux sends gratuitous ARP.
+   *
+   * @returns Whether it has a driver that can.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   */
+  announce(): boolean {
+    return this.#open().announce();
+  }
+
+  /**
+   * Tells the guest another MTU. Linux looks when its driver begins: after a reboot, or when it is bound
+   * anew. The interface on the host stays as it is.
+   *
+   * @param mtu  Bytes, Ethernet header not counted: 68 to 65535.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   */
+  setMtu(mtu: number): void {
+    this.#open().setMtu(mtu);
+  }
+
+  /**
+   * Gives it another Ethernet address. Linux looks when its driver begins, as for {@link setMtu}.
+   *
+   * @param mac  Such as `02:00:00:00:00:02`.
+   * @throws {VhostError} `ERR_VHOST_CLOSED`.
+   */
+  setMac(mac: string): void {
+    this.#open().setMac(checkHostMac(mac));
+  }
+
+  /**
+   * What is known of it.
+   *
+   * @throws {VhostError} `ERR_VHOST_CLOSED`; what was counted last {@link Machine.statistics} still has.
+   */
   statistics(): NetworkCardStatistics {
+    this.#open();
     return {
       name: this.name,
       mac: Buffer.from(this.device.mac)
@@ -84,9 +146,15 @@ export class NetworkCard {
     };
   }
 
-  /** Down: rings, doorbells and interrupts; then workers. Before the backend. */
+  /** @internal Down: rings, doorbells and interrupts; then workers. Before the backend. */
   close(): void {
+    this.#closed = true;
     this.#down.unwind();
+  }
+
+  #open(): VirtioNetDevice {
+    if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the machine has ended');
+    return this.device;
   }
 }
 

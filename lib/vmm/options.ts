@@ -163,7 +163,11 @@ function checkQueueSize(size: number): void {
 
 /** A random one is of those that nobody was given. */
 function checkMac(mac: string | undefined): Uint8Array {
-  if (mac === undefined) return Uint8Array.of(2, ...randomBytes(5));
+  return mac === undefined ? Uint8Array.of(2, ...randomBytes(5)) : checkHostMac(mac);
+}
+
+/** The 6 bytes of an address that a host can have. @throws {RangeError} There is none such. */
+export function checkHostMac(mac: string): Uint8Array {
   const bytes = typeof mac === 'string' ? parseMac(mac) : undefined;
   if (!bytes || ((bytes[0] ?? 1) & 1) !== 0) {
     throw misuse.range('mac', 'six hexadecimal bytes such as 02:00:00:00:00:02, of no group', mac);

@@ -164,6 +164,7 @@ export class VirtioNetDevice implements VirtioDevice {
 
   /** Sets the link up or down. While it is down the worker has no ring; each goes on where it was. */
   setLink(up: boolean): void {
+    if (typeof up !== 'boolean') throw misuse.type('up', 'a boolean', up);
     if (up === this.#config.linkUp) return;
     this.#config.linkUp = up;
     this.#orFault(() => {
@@ -191,11 +192,16 @@ export class VirtioNetDevice implements VirtioDevice {
     this.#transport?.configChanged();
   }
 
-  /** Asks the guest to say where it is, so that switches learn it; if its driver can. */
-  announce(): void {
-    if (!this.#session?.has(VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
+  /**
+   * Asks the guest to say where it is, so that switches learn it.
+   *
+   * @returns Whether there is a driver that can.
+   */
+  announce(): boolean {
+    if (!this.#session?.has(VIRTIO_NET_F_GUEST_ANNOUNCE)) return false;
     this.#config.announce = true;
     this.#transport?.configChanged();
+    return true;
   }
 
   attach(transport: VirtioTransport): void {

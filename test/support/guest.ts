@@ -33,6 +33,11 @@ export function guestFiles(kernel: GuestKernel): { kernel: string; initrd: strin
   return files;
 }
 
+/** A command of a guest: off and on again, what is in a folder of drivers, by the name of a device. */
+export function rebind(driver: string, device: string): string {
+  return `cd /sys/bus/${driver}; echo ${device} > unbind; echo ${device} > bind; cd /`;
+}
+
 /** A machine whose guest does what it is told at its console. */
 export class Guest {
   readonly machine: Machine;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 
-import { BOOT } from '../support/guest.js';
+import { BOOT, rebind } from '../support/guest.js';
 import { TestNetwork } from '../support/network.js';
 import { NetworkedGuest } from '../support/networked-guest.js';
 import { machineThreads, processState } from '../support/process-state.js';
@@ -11,11 +11,6 @@ import { describeWith } from '../support/requirements.js';
 const RESETS = Number(process.env['VHOST_VM_RESETS'] ?? 2);
 const REBINDS = Number(process.env['VHOST_VM_REBINDS'] ?? 2);
 const REBOOTS = Number(process.env['VHOST_VM_REBOOTS'] ?? 1);
-
-/** Off and on again: what is in a folder of drivers, by the name of a device. */
-function rebind(driver: string, device: string): string {
-  return `cd /sys/bus/${driver}; echo ${device} > unbind; echo ${device} > bind; cd /`;
-}
 
 describeWith(['kvm', 'vhost', 'tun', 'root'], 'a machine under traffic', () => {
   let state: ProcessState;

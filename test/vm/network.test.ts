@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { Capture, checksums } from '../support/capture.js';
-import { BOOT } from '../support/guest.js';
+import { BOOT, rebind } from '../support/guest.js';
 import { TestNetwork } from '../support/network.js';
 import { NetworkedGuest } from '../support/networked-guest.js';
 import { describeWith } from '../support/requirements.js';
@@ -92,15 +92,42 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () 
   }).timeout(BOOT);
 
   it('is told of a cable pulled and put back', async () => {
-    const { machine } = networked.guest;
+    const card = networked.guest.machine.card(0);
     const carrier = (state: number) =>
       inGuest(
         `until [ $(cat /sys/class/net/eth0/carrier) = ${String(state)} ]; do usleep 50000; done`,
       );
-    machine.setLink(0, false);
+    card.setLink(false);
     await carrier(0);
-    machine.setLink(0, true);
+    card.setLink(true);
     await carrier(1);
+    await networked.ping(20, '-i', '0.01');
+  }).timeout(BOOT);
+
+  it('says where it is when it is asked to', async () => {
+    const { machine } = networked.guest;
+    const commands = () => machine.statistics().net[0]?.device.control.commands ?? 0;
+    const { address, tap } = networked;
+    const capture = await Capture.start(network, tap, 'arp');
+    const before = commands();
+    assert.equal(machine.card(0).announce(), true);
+    while (commands() === before) await inGuest('usleep 50000');
+    await networked.ping(1);
+    const gratuitous = new RegExp(`who-has ${address} .*tell ${address}|Announcement ${address}`);
+    const said = (await capture.end()).filter((frame) => gratuitous.test(frame));
+    assert.ok(said.length > 0, 'gratuitous ARP');
+  }).timeout(BOOT);
+
+  it('has another address and MTU when its driver begins anew', async () => {
+    const card = networked.guest.machine.card(0);
+    card.setMac('02:00:00:00:00:07');
+    card.setMtu(networked.mtu - 100);
+    const name = await inGuest('ls /sys/bus/virtio/devices');
+    await inGuest(rebind('virtio/drivers/virtio_net', name));
+    await networked.up();
+    assert.equal(await inGuest('cat /sys/class/net/eth0/address'), '02:00:00:00:00:07');
+    assert.equal(await inGuest('cat /sys/class/net/eth0/mtu'), String(networked.mtu - 100));
+    network.ip('neigh', 'flush', 'dev', networked.tap);
     await networked.ping(20, '-i', '0.01');
   }).timeout(BOOT);
 });

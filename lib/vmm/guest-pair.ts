@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 
 import { RingIndices, ringAddresses } from './guest-rings.js';
 import type { DriverQueuePlace } from './virtio-device.js';
-import { QueuePair } from '../dataplane/queue-pair.js';
-import type { BackendQueue, RingName, VringPlacement } from '../dataplane/queue-pair.js';
+import type { BackendQueue, QueuePair, RingName, VringPlacement } from '../dataplane/queue-pair.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { DeviceQueue } from '../ring/device-queue.js';
@@ -51,12 +50,15 @@ export class GuestPair {
 
   readonly #memory: GuestMemory;
   readonly #rings: Record<RingName, Ring | undefined> = { receive: undefined, transmit: undefined };
+  /** Rings that no worker gets, and rings whose completions nobody is told of. */
+  readonly #held = new Set<RingName>();
+  readonly #silent = new Set<RingName>();
   #start: GuestPairStart | undefined;
 
-  /** @param path  Of the vhost device. */
-  constructor(memory: GuestMemory, path?: string) {
+  /** @param pair  Open, and this object's from now on. */
+  constructor(memory: GuestMemory, pair: QueuePair) {
     this.#memory = memory;
-    this.pair = QueuePair.open(path);
+    this.pair = pair;
   }
 
   /** Says where a ring lies. Starts it when the pair runs. @throws {VhostError} It can't lie there. */
@@ -64,7 +66,7 @@ export class GuestPair {
     // A driver hears at once what it did wrong, also of a ring that runs only later.
     ringAddresses(this.#memory, place);
     this.#rings[ring] = { place, base: 0, indices: undefined };
-    if (this.#start) this.pair.startRing(ring, this.#vring(ring), this.#start.backend);
+    this.#startRing(ring);
   }
 
   /** Forgets a ring, and stops it. */
@@ -75,7 +77,7 @@ export class GuestPair {
 
   /** Hands the rings that are set up to the worker; each goes on where it was. */
   start(start: GuestPairStart): void {
-    const vring = (ring: RingName) => (this.#rings[ring] ? this.#vring(ring) : undefined);
+    const vring = (ring: RingName) => (this.#isReady(ring) ? this.#vring(ring) : undefined);
     this.pair.start({
       ...start,
       memories: [this.#memory],
@@ -94,11 +96,13 @@ export class GuestPair {
   pause(): number {
     this.#start = undefined;
     if (!this.pair.running) return 0;
+    const ran = NAMES.map((name) => this.pair.ringRuns(name));
     this.pair.stop();
     const bases = this.pair.bases();
-    const [, transmit = 0] = NAMES.map((name) => {
+    const [, transmit = 0] = NAMES.map((name, index) => {
       const ring = this.#rings[name];
-      if (!ring) return 0;
+      // Of one that did not run vhost knows what it was told of another, or nothing.
+      if (!ring || ran[index] !== true) return 0;
       ring.base = bases[name];
       return this.#giveBack(ring, 0);
     });
@@ -117,7 +121,36 @@ export class GuestPair {
     const known = this.#rings[ring];
     if (!known) return;
     known.place = { ...known.place, call: event };
-    if (this.pair.ringRuns(ring)) this.pair.setCall(ring, event);
+    this.#tellCall(ring);
+  }
+
+  /**
+   * Keeps a ring from the worker until {@link release}, whatever its driver does meanwhile; then it goes
+   * on where it was.
+   */
+  hold(ring: RingName): void {
+    this.#held.add(ring);
+    const known = this.#rings[ring];
+    if (known && this.pair.ringRuns(ring)) known.base = this.pair.stopRing(ring);
+  }
+
+  /** Ends {@link hold}. @throws when vhost refuses the ring. */
+  release(ring: RingName): void {
+    this.#held.delete(ring);
+    this.#startRing(ring);
+  }
+
+  /** Has the worker tell nobody of what it completes, until {@link tell}. */
+  silence(ring: RingName): void {
+    this.#silent.add(ring);
+    this.#tellCall(ring);
+  }
+
+  /** Ends {@link silence}. What was completed meanwhile is told now; once too often does no harm. */
+  tell(ring: RingName): void {
+    this.#silent.delete(ring);
+    this.#tellCall(ring);
+    this.#rings[ring]?.place.call?.signal();
   }
 
   /**
@@ -183,13 +216,32 @@ export class GuestPair {
     }
   }
 
+  /** Whether the worker may have it. */
+  #isReady(ring: RingName): boolean {
+    return this.#rings[ring] !== undefined && !this.#held.has(ring);
+  }
+
+  /** If the pair runs; one that runs is left alone. */
+  #startRing(ring: RingName): void {
+    if (!this.#start || !this.#isReady(ring) || this.pair.ringRuns(ring)) return;
+    this.pair.startRing(ring, this.#vring(ring), this.#start.backend);
+  }
+
+  #tellCall(ring: RingName): void {
+    if (this.pair.ringRuns(ring)) this.pair.setCall(ring, this.#callOf(ring));
+  }
+
+  #callOf(ring: RingName): EventFd | undefined {
+    return this.#silent.has(ring) ? undefined : this.#rings[ring]?.place.call;
+  }
+
   #vring(name: RingName): VringPlacement {
     const ring = this.#rings[name];
     if (!ring) throw new TypeError(`${name} is not set up`);
     const { place, base } = ring;
     const addresses = ringAddresses(this.#memory, place);
     ring.indices = new RingIndices(this.#memory, place);
-    return { size: place.size, addresses, base, call: place.call ?? null };
+    return { size: place.size, addresses, base, call: this.#callOf(name) ?? null };
   }
 }
 

@@ -1,6 +1,7 @@
 import { GuestPair } from './guest-pair.js';
 import type { DriverQueuePlace } from './virtio-device.js';
 import { vhostPart } from '../dataplane/features.js';
+import { QueuePair } from '../dataplane/queue-pair.js';
 import type { Backend, RingName } from '../dataplane/queue-pair.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
@@ -102,6 +103,20 @@ export class GuestPairs {
     this.#at(index)?.setCall(ringOf(index), event);
   }
 
+  /** Keeps a queue from the worker, or hands it back: {@link GuestPair.hold}. */
+  hold(index: number, held: boolean): void {
+    const pair = this.#at(index);
+    if (held) pair?.hold(ringOf(index));
+    else pair?.release(ringOf(index));
+  }
+
+  /** Keeps what the worker completes in a queue from being told, or not: {@link GuestPair.silence}. */
+  silence(index: number, silent: boolean): void {
+    const pair = this.#at(index);
+    if (silent) pair?.silence(ringOf(index));
+    else pair?.tell(ringOf(index));
+  }
+
   /** From now on the first pair runs. @throws when it can't; the caller stops everything then. */
   start(features: bigint): void {
     this.#features = features;
@@ -166,7 +181,7 @@ export class GuestPairs {
   }
 
   #open(undo: UndoList): GuestPair {
-    const guest = new GuestPair(this.#options.memory, this.#options.vhostPath);
+    const guest = new GuestPair(this.#options.memory, QueuePair.open(this.#options.vhostPath));
     undo.push(() => {
       guest.close();
     });

@@ -64,6 +64,8 @@ export class MsixTable {
   readonly #vectors: readonly Vector[];
   readonly #table: Uint32Array;
   readonly #down: UndoList;
+  /** Vectors that are masked from outside, of which the guest sees nothing. */
+  readonly #held = new Set<number>();
   #enabled = false;
   #functionMask = false;
   #masked = 0;
@@ -112,6 +114,16 @@ export class MsixTable {
     this.#enabled = enabled;
     this.#functionMask = functionMask;
     for (let index = 0; index < this.size; index++) this.#settle(index);
+  }
+
+  /**
+   * Masks a vector whatever its entry says, or no longer. What is signalled meanwhile is pending, and
+   * delivered then.
+   */
+  hold(index: number, held: boolean): void {
+    if (held) this.#held.add(index);
+    else this.#held.delete(index);
+    this.#settle(index);
   }
 
   /** Double words of the table; what has another size or place reads as 0. */
@@ -196,7 +208,8 @@ export class MsixTable {
 
   #deliverable(index: number): boolean {
     const control = this.#table[index * WORDS + CONTROL] ?? 0;
-    return this.#enabled && !this.#functionMask && (control & PCI_MSIX_ENTRY_CTRL_MASKBIT) === 0;
+    const masked = this.#functionMask || (control & PCI_MSIX_ENTRY_CTRL_MASKBIT) !== 0;
+    return this.#enabled && !masked && !this.#held.has(index);
   }
 
   /** Before the eventfd is attached: what it injects at once must go where the entry says. */

@@ -1,3 +1,4 @@
+import { CardFaults } from './card-faults.js';
 import type { GuestFault } from './guest-repair.js';
 import { checkHostMac } from './options.js';
 import type { Doorbells, Interrupts } from './platform.js';
@@ -43,6 +44,8 @@ export class NetworkCard {
   readonly device: VirtioNetDevice;
   /** @internal */
   readonly pci: VirtioPciFunction;
+  /** @internal For tests of what a guest makes of them. */
+  readonly faults: CardFaults;
   /** Not its own: it is closed after the card. */
   readonly #backend: Backend;
   readonly #down: UndoList;
@@ -69,6 +72,10 @@ export class NetworkCard {
     this.pci = new VirtioPciFunction({ device: this.device, interrupts, doorbells, onFailure });
     undo.push(() => {
       this.pci.close();
+    });
+    this.faults = new CardFaults(this.device, this.pci);
+    undo.push(() => {
+      this.faults.close();
     });
   }
 

@@ -204,6 +204,18 @@ export class VirtioNetDevice implements VirtioDevice {
     return true;
   }
 
+  /** Keeps a queue from the worker, or hands it back; see {@link CardFaults}. */
+  holdQueue(index: number, held: boolean): void {
+    this.#orFault(() => {
+      this.#pairs.hold(index, held);
+    });
+  }
+
+  /** Keeps what is completed in a queue from being told, or not; see {@link CardFaults}. */
+  silenceQueue(index: number, silent: boolean): void {
+    this.#pairs.silence(index, silent);
+  }
+
   attach(transport: VirtioTransport): void {
     this.#transport = transport;
   }

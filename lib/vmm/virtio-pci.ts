@@ -192,6 +192,16 @@ export class VirtioPciFunction implements PciFunction {
     this.#msix.reset();
   }
 
+  /** Vectors: one for the configuration, then one for each queue, as Linux uses them. */
+  get vectors(): number {
+    return this.#msix.size;
+  }
+
+  /** Masks a vector from outside, or no longer; see {@link CardFaults}. */
+  holdVector(index: number, held: boolean): void {
+    this.#msix.hold(index, held);
+  }
+
   statistics(): VirtioPciStatistics {
     return {
       notifications: this.#notifications,

@@ -16,6 +16,36 @@ const GENERATOR = '/proc/net/pktgen';
 /** Frames to an address that nobody has: the host drops them as soon as it has looked at them. */
 const GENERATED = ['count 0', 'pkt_size 60', 'dst 198.18.0.2', 'dst_mac 02:00:00:00:00:99'];
 
+/** What both ends of the wire have counted. */
+export interface WireCounts {
+  /** Frames that the guest's driver knows to be sent, and what became of them: taken, or dropped and counted. */
+  sent: number;
+  taken: number;
+  /** Frames that the host's interface has handed over, and that the guest's driver received. */
+  handed: number;
+  received: number;
+  /** Echo requests of the host's, and those that the guest has seen; its replies, and those that came. */
+  requests: number;
+  seen: number;
+  replies: number;
+  answers: number;
+}
+
+/** What was counted since. */
+export function countsSince(before: WireCounts, now: WireCounts): WireCounts {
+  const counts = { ...now };
+  for (const name of Object.keys(now) as (keyof WireCounts)[]) counts[name] -= before[name];
+  return counts;
+}
+
+/** What `/proc/net/snmp` has of ICMP, by name. */
+function icmp(text: string): Record<string, number> {
+  const [names = [], values = []] = [...text.matchAll(/^Icmp: (.*)$/gm)].map(([, line = '']) =>
+    line.split(' '),
+  );
+  return Object.fromEntries(names.map((name, i) => [name, Number(values[i])]));
+}
+
 /** A guest with a network card, and the namespace with the other end of it. */
 export class NetworkedGuest {
   readonly mac = MAC;
@@ -76,6 +106,44 @@ export class NetworkedGuest {
       await this.ping(20, '-i', '0.01');
       if (this.guest.machine.statistics().calls === before.calls) return before;
     }
+  }
+
+  /** From now on each end knows the other's address, and need not ask while nothing passes. */
+  async pinNeighbours(): Promise<void> {
+    const { link } = this.guest.machine.card(0).statistics();
+    await this.guest.sh(`arp -s ${HOST} ${String(link?.mac)}`);
+    this.network.ip('neigh', 'replace', GUEST, 'lladdr', MAC, 'dev', TAP);
+  }
+
+  /** What was counted while nothing was on its way: the host's part is the same before and after the guest's. */
+  async counts(): Promise<WireCounts> {
+    for (;;) {
+      const host = this.#hostCounts();
+      const guest = await this.#guestCounts();
+      if (JSON.stringify(this.#hostCounts()) === JSON.stringify(host)) return { ...host, ...guest };
+    }
+  }
+
+  #hostCounts(): Pick<WireCounts, 'taken' | 'handed' | 'requests' | 'answers'> {
+    const { link, device } = this.guest.machine.card(0).statistics();
+    assert.ok(link);
+    const { receivePackets, receiveDropped, receiveErrors, transmitPackets } = link.counters;
+    const { OutEchos = NaN, InEchoReps = NaN } = icmp(this.network.sh('cat /proc/net/snmp'));
+    return {
+      taken: receivePackets + receiveDropped + receiveErrors + device.unsent,
+      handed: transmitPackets,
+      requests: OutEchos,
+      answers: InEchoReps,
+    };
+  }
+
+  async #guestCounts(): Promise<Pick<WireCounts, 'sent' | 'received' | 'seen' | 'replies'>> {
+    const files =
+      '/sys/class/net/eth0/statistics/tx_packets /sys/class/net/eth0/statistics/rx_packets';
+    const text = await this.guest.sh(`cat ${files} /proc/net/snmp`);
+    const [sent, received] = text.split('\n').map(Number);
+    const { InEchos = NaN, OutEchoReps = NaN } = icmp(text);
+    return { sent: sent ?? NaN, received: received ?? NaN, seen: InEchos, replies: OutEchoReps };
   }
 
   /** Frames of the guest's that the host's interface has counted. */

@@ -114,6 +114,32 @@ describe('MsixTable', () => {
     assert.equal(platform.deliver(0x41), 1);
   });
 
+  it('keeps a vector pending that is held from outside, whatever the guest does with it', () => {
+    table.control(true, false);
+    entry(1, 0x41);
+    table.hold(1, true);
+    signal(1);
+    table.write(16 + CONTROL, 4, 1);
+    table.write(16 + CONTROL, 4, 0);
+    assert.equal(table.read(16 + CONTROL, 4), 0, 'the guest sees what it wrote');
+    assert.equal(pending(), 2);
+    table.hold(1, false);
+    assert.equal(pending(), 0);
+    assert.equal(platform.deliver(0x41), 1);
+  });
+
+  it('delivers nothing of a vector that is let go of while the guest has it masked', () => {
+    table.control(true, false);
+    entry(1, 0x41);
+    table.hold(1, true);
+    signal(1);
+    table.write(16 + CONTROL, 4, 1);
+    table.hold(1, false);
+    assert.equal(platform.deliver(0x41), 0);
+    table.write(16 + CONTROL, 4, 0);
+    assert.equal(platform.deliver(0x41), 1);
+  });
+
   it('takes double words only, and no more than there are', () => {
     table.write(DATA, 2, 0x1234);
     table.write(DATA + 2, 4, 0x1234);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import fs from 'node:fs';
 
 import { GUEST_MAC, GuestNet } from '../support/guest-net.js';
@@ -7,9 +8,10 @@ import { describeWith } from '../support/requirements.js';
 import type { ReceiveFilter } from '#lib/backend/backend';
 import { openBackend } from '#lib/backend/open';
 import { Tap } from '#lib/backend/tap';
+import type { IoctlMessage } from '#lib/observe';
 import { formatMac, openNetns, parseMac } from '#lib/sys/link';
 import { Tun } from '#lib/sys/tun';
-import { IFF_NO_PI, IFF_TAP, IFF_VNET_HDR } from '#lib/uapi/tun';
+import { IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUN_FLT_ALLMULTI } from '#lib/uapi/tun';
 import * as net from '#lib/uapi/virtio-net';
 import { bit, has } from '#lib/uapi/virtio';
 
@@ -103,6 +105,25 @@ describeWith(['tun', 'root'], 'the receive filter of a tap', () => {
     assert.deepEqual(received(tap), [BROADCAST, GROUP], 'groups behind them as well');
     tap.setReceiveFilter?.(filter([...hosts, OWN], [BROADCAST]));
     assert.deepEqual(received(tap), ALL, 'with a ninth everything comes');
+  });
+
+  it('is told to whoever observes ioctls', () => {
+    using tap = open();
+    const told: unknown[] = [];
+    const hear = (message: unknown) => {
+      const { request, arguments: given, result } = message as IoctlMessage;
+      if (request === 'TUNSETTXFILTER') told.push([given, result]);
+    };
+    subscribe('vhost-net:ioctl', hear);
+    tap.setReceiveFilter?.(filter([OWN], [BROADCAST]));
+    tap.setReceiveFilter?.(filter([OWN], 'all'));
+    tap.setReceiveFilter?.(undefined);
+    unsubscribe('vhost-net:ioctl', hear);
+    assert.deepEqual(told, [
+      [{ addresses: 2, flags: 0 }, 2],
+      [{ addresses: 1, flags: TUN_FLT_ALLMULTI }, 1],
+      [{ addresses: 0, flags: 0 }, 0],
+    ]);
   });
 
   it('is put in force again when the interface is made again', () => {

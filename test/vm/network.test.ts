@@ -104,6 +104,22 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () 
     await networked.ping(20, '-i', '0.01');
   }).timeout(BOOT);
 
+  it('is spared frames for others, unless its driver wants them', async () => {
+    const card = networked.guest.machine.card(0);
+    const dropped = () => card.statistics().link?.counters.transmitDropped ?? NaN;
+    const stranger = '10.77.0.9';
+    const mac = '02:00:00:00:00:09';
+    network.ip('neigh', 'replace', stranger, 'lladdr', mac, 'dev', networked.tap);
+    const send = () => network.exec('bash', '-c', `echo > /dev/udp/${stranger}/9`);
+    for (const promiscuous of [false, true, false]) {
+      await inGuest(`ifconfig eth0 ${promiscuous ? '' : '-'}promisc`);
+      assert.equal(card.statistics().device.filtering, !promiscuous);
+      const before = dropped();
+      send();
+      assert.equal(dropped() - before, promiscuous ? 0 : 1);
+    }
+  }).timeout(BOOT);
+
   it('says where it is when it is asked to', async () => {
     const { machine } = networked.guest;
     const commands = () => machine.statistics().net[0]?.device.control.commands ?? 0;

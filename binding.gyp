@@ -6,6 +6,7 @@
       "sources": [
         "native/addon.cc",
         "native/bpf.cc",
+        "native/budget.cc",
         "native/constants.cc",
         "native/descriptor.cc",
         "native/eventfd.cc",
@@ -13,6 +14,7 @@
         "native/link.cc",
         "native/link_events.cc",
         "native/link_message.cc",
+        "native/loop_budget.cc",
         "native/macvtap.cc",
         "native/mapping.cc",
         "native/netlink.cc",

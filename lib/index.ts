@@ -54,11 +54,12 @@ export type { FabricCounters, FabricPort, FabricQueue } from './switch/fabric.js
 export type { MacTableOptions } from './switch/mac-table.js';
 
 export { Machine } from './vmm/machine.js';
-export type { MachineEvents } from './vmm/machine.js';
+export type { MachineEvents } from './vmm/machine-events.js';
 export type { MachineEnd, MachineEndReason } from './vmm/machine-end.js';
 export type { MachineConsole, MachineNet, MachineOptions } from './vmm/options.js';
 export type { GuestFault } from './vmm/guest-repair.js';
 export type { MachineStatistics } from './vmm/machine-statistics.js';
+export type { LoopStatistics } from './sys/loop-budget.js';
 export type { MachineMessage } from './vmm/machine-observation.js';
 export type { NetworkCard, NetworkCardStatistics } from './vmm/network-card.js';
 export type { ControlQueueStatistics } from './vmm/control-queue.js';

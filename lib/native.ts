@@ -48,6 +48,13 @@ export type NativeVcpuCallback = (
   value: number,
 ) => number | undefined;
 
+/** What vCPUs may take of an event loop. */
+export interface NativeLoopBudget {
+  charge(milliseconds: number): void;
+  /** Milliseconds spent, waits, milliseconds waited. */
+  statistics(): number[];
+}
+
 /** One virtual CPU. */
 export interface NativeVcpu {
   get(state: NativeVcpuState): Uint8Array;
@@ -160,7 +167,13 @@ interface Native {
   ): void;
   kvmIrqLine(vm: NativeDescriptor, gsi: number, level: boolean): void;
   kvmGetStatsFd(vm: NativeDescriptor): NativeDescriptor;
-  Vcpu: new (kvm: NativeDescriptor, vm: NativeDescriptor, id: number) => NativeVcpu;
+  Vcpu: new (
+    kvm: NativeDescriptor,
+    vm: NativeDescriptor,
+    id: number,
+    budget?: NativeLoopBudget,
+  ) => NativeVcpu;
+  LoopBudget: new (share: number, milliseconds: number) => NativeLoopBudget;
 
   vhostOpen(path: string): NativeDescriptor;
   vhostSetOwner(vhost: NativeDescriptor): number;

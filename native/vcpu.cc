@@ -12,6 +12,7 @@
 #include <iterator>
 #include <vector>
 
+#include "budget.h"
 #include "descriptor.h"
 #include "vcpu_thread.h"
 
@@ -35,7 +36,8 @@ struct VcpuRun {
   bool begun = false;
   bool running = false;
   bool environment_ends = false;
-  uint64_t calls = 0;  ///< how often JavaScript was asked
+  uint64_t calls = 0;    ///< how often JavaScript was asked
+  uint64_t charged = 0;  ///< until when the loop's time is paid for
 
   explicit VcpuRun(Napi::Env environment) : env(environment) {}
 
@@ -43,6 +45,7 @@ struct VcpuRun {
   int Start(std::shared_ptr<VcpuRun> me);
   void Deliver();
   void Serve();
+  void Charge();
   void Finish();
   /// What JavaScript answers, or all ones.
   uint32_t Call(const napi_value* arguments, size_t count);
@@ -92,13 +95,15 @@ void VcpuRun::OnAsync(uv_async_t* handle) { static_cast<VcpuRun*>(handle->data)-
 /// Stays for a burst, but not for so long that the rest of the loop has to wait.
 void VcpuRun::Deliver() {
   const std::shared_ptr<VcpuRun> alive = self;
-  const uint64_t until = uv_hrtime() + kBurstNanoseconds;
+  charged = uv_hrtime();
+  const uint64_t until = charged + kBurstNanoseconds;
   thread->mailbox().Listen(true);
   do Serve();
   while (uv_hrtime() < until && !environment_ends && thread->mailbox().Look());
   thread->mailbox().Listen(false);
   // One that came since, and called nobody because somebody listened.
   Serve();
+  Charge();
   if (running && thread->ended()) Finish();
 }
 
@@ -106,7 +111,17 @@ void VcpuRun::Serve() {
   Access access;
   if (environment_ends || !thread->mailbox().Take(&access)) return;
   calls++;
-  thread->mailbox().Answer(AskJavaScript(access));
+  const uint32_t answer = AskJavaScript(access);
+  // Before the answer: the next question is not to come before it is known what this one took.
+  Charge();
+  thread->mailbox().Answer(answer);
+}
+
+/// All of the time since the last charge, looking for the next question included.
+void VcpuRun::Charge() {
+  const uint64_t now = uv_hrtime();
+  if (thread->budget()) thread->budget()->Charge(now - charged, now);
+  charged = now;
 }
 
 /// The thread has said its last word, so this does not wait for it. JavaScript hears of it when
@@ -199,6 +214,8 @@ Vcpu::Vcpu(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Vcpu>(info) {
   const std::shared_ptr<OpenFile> kvm = arguments.Kvm(0, "kvm");
   const std::shared_ptr<OpenFile> vm = arguments.Vm(1, "vm");
   const uint32_t id = arguments.Unsigned(2, "id", 4095);
+  const Budget* budget = arguments.Has(3) ? Budget::From(info[3]) : nullptr;
+  if (arguments.Has(3) && budget == nullptr) arguments.FailType("budget", "a LoopBudget");
   if (!arguments.ok()) return;
   auto run = std::make_shared<VcpuRun>(info.Env());
   const char* refused = "";
@@ -207,6 +224,7 @@ Vcpu::Vcpu(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Vcpu>(info) {
     ThrowSystem(info.Env(), error, *refused == '\0' ? "mmap" : "ioctl", refused);
     return;
   }
+  if (budget != nullptr) run->thread->SetBudget(budget->budget());
   run->context = std::make_unique<Napi::AsyncContext>(info.Env(), "VHOST_NET_VCPU");
   run_ = std::move(run);
 }

@@ -17,7 +17,7 @@ class Vcpu : public Napi::ObjectWrap<Vcpu> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  /// new Vcpu(kvm, vm, id)
+  /// new Vcpu(kvm, vm, id, budget?): what the questions of this one and of others are charged to.
   explicit Vcpu(const Napi::CallbackInfo& info);
   ~Vcpu() override;
   Vcpu(const Vcpu&) = delete;

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 
 namespace vhost_net {
 namespace {
@@ -64,6 +65,13 @@ std::chrono::microseconds Moment() {
     return std::chrono::microseconds(alone ? 0 : 50);
   }();
   return moment;
+}
+
+/// Nanoseconds of the clock that libuv goes by, too.
+uint64_t Now() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 /// An interrupt message of delivery mode 3, "remote read": it interrupts nobody, but KVM then looks
@@ -122,6 +130,11 @@ void Mailbox::Answer(uint32_t value) {
 
 bool Mailbox::Look() {
   return Within(Moment(), [this] { return aborted_ || state_ == State::kAsked; }) && !aborted_;
+}
+
+bool Mailbox::Sleep(std::chrono::nanoseconds time) {
+  std::unique_lock<std::mutex> guard(lock_);
+  return !changed_.wait_for(guard, time, [this] { return aborted(); });
 }
 
 void Mailbox::Abort() {
@@ -220,9 +233,12 @@ void* VcpuThread::Main(void* self) {
   return nullptr;
 }
 
+/// What follows an end takes the loop's time as well: the end of a guest that only faults, and is
+/// booted anew each time, waits its turn.
 void VcpuThread::Run() {
   while (RunOnce()) {
   }
+  if (!end_.stopped && !AwaitTurn()) end_.stopped = true;
   ended_.store(true, std::memory_order_release);
   wake_();
 }
@@ -283,8 +299,21 @@ bool VcpuThread::End(uint32_t reason, uint64_t detail) {
   return false;
 }
 
+bool VcpuThread::AwaitTurn() {
+  uint64_t due = budget_ ? budget_->Due(Now()) : 0;
+  if (due == 0) return true;
+  const uint64_t began = Now();
+  bool awaited = true;
+  while (awaited && due > 0) {
+    awaited = mailbox_.Sleep(std::chrono::nanoseconds(due));
+    due = budget_->Due(Now());
+  }
+  budget_->Waited(Now() - began);
+  return awaited;
+}
+
 bool VcpuThread::Ask(const Access& access, uint32_t* answer) {
-  if (mailbox_.Ask(access, answer, wake_)) return true;
+  if (AwaitTurn() && mailbox_.Ask(access, answer, wake_)) return true;
   end_.stopped = true;
   return false;
 }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <string>
 
+#include "loop_budget.h"
 #include "open_file.h"
 #include "uapi_kvm.h"
 
@@ -51,6 +53,8 @@ class Mailbox {
   void Listen(bool listens) { listens_ = listens; }
   /// Looks for a moment whether a question comes.
   bool Look();
+  /// The thread's side. Waits; false: nobody will answer any more, and it was not waited.
+  bool Sleep(std::chrono::nanoseconds time);
   /// Every question, now and later, goes without an answer.
   void Abort();
   bool aborted() const { return aborted_; }
@@ -107,6 +111,10 @@ class VcpuThread {
   bool started() const { return started_; }
   Mailbox& mailbox() { return mailbox_; }
   PciProbe& pci() { return pci_; }
+  /// What its questions are charged to, by whoever answers. Before Start(); without, it never
+  /// waits.
+  void SetBudget(std::shared_ptr<LoopBudget> budget) { budget_ = std::move(budget); }
+  const std::shared_ptr<LoopBudget>& budget() const { return budget_; }
   uint64_t exits(size_t reason) const { return exits_[reason].load(std::memory_order_relaxed); }
 
   /// Once. 0, or the errno. `wake` is called on the thread when it has a question, and as the last
@@ -134,6 +142,8 @@ class VcpuThread {
   bool AskPort(const Access& access, uint32_t* answer);
   bool HandleMemory();
   bool Ask(const Access& access, uint32_t* answer);
+  /// Waits while too much of the loop's time was taken. False: nobody will answer any more.
+  bool AwaitTurn();
   bool End(uint32_t reason, uint64_t detail);
 
   // Members go in reverse order: the virtual CPU before the machine, whose memory it runs in.
@@ -149,6 +159,7 @@ class VcpuThread {
   std::function<void()> wake_;
   Mailbox mailbox_;
   PciProbe pci_;
+  std::shared_ptr<LoopBudget> budget_;
   VcpuEnd end_;
   std::array<std::atomic<uint64_t>, kReasons> exits_ = {};
 };

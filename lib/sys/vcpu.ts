@@ -1,4 +1,5 @@
 import type { CpuidLeaf, Kvm, KvmVm } from './kvm.js';
+import type { LoopBudget } from './loop-budget.js';
 import { VhostError } from '../errors.js';
 import { native } from '../native.js';
 import type { NativeDescriptor, NativeVcpu, NativeVcpuState } from '../native.js';
@@ -83,15 +84,16 @@ export class Vcpu {
    * `KVM_CREATE_VCPU`.
    *
    * @param id  Also the number of its local APIC.
+   * @param budget  Of the event loop that {@link start} is called on. Default: as much as it likes.
    * @throws {VhostSystemError} `EEXIST`: there is one of that id; `EINVAL`: more than KVM can.
    */
-  constructor(kvm: Kvm, vm: KvmVm, id: number) {
+  constructor(kvm: Kvm, vm: KvmVm, id: number, budget?: LoopBudget) {
     this.#vm = vm;
     this.#native = ioctl(
       vm.fd,
       'KVM_CREATE_VCPU',
       { id },
-      () => new native.Vcpu(kvm.descriptor, vm.descriptor, id),
+      () => new native.Vcpu(kvm.descriptor, vm.descriptor, id, budget?.native),
     );
   }
 

@@ -1,6 +1,7 @@
 import type { NetworkCardStatistics } from './network-card.js';
 import type { PciBus, PciBusStatistics } from './pci-bus.js';
 import type { PowerCycle } from './power-cycle.js';
+import type { LoopStatistics } from '../sys/loop-budget.js';
 
 /** What was counted of a machine. */
 export interface MachineStatistics {
@@ -10,8 +11,12 @@ export interface MachineStatistics {
   readonly exits: Readonly<Record<string, number>>;
   /** How often JavaScript was asked by a vCPU. */
   readonly calls: number;
+  /** What of the event loop they, and reboots, took. */
+  readonly loop: LoopStatistics;
   /** Bytes of the console that its output did not take in time, and that nobody gets any more. */
   readonly consoleLost: number;
+  /** Faults of cards, events and messages, that were not told: more than ten came in a second. */
+  readonly untold: number;
   readonly pci: PciBusStatistics;
   /** In the order of the option `net`. */
   readonly net: readonly NetworkCardStatistics[];
@@ -33,6 +38,9 @@ function sum(all: readonly Readonly<Record<string, number>>[]): Record<string, n
 
 /** What counts of a power cycle. */
 type CountingCycle = Pick<PowerCycle, 'statistics' | 'kernelStatistics'>;
+
+/** What is counted elsewhere. */
+type Elsewhere = Pick<MachineStatistics, 'loop' | 'consoleLost' | 'untold'>;
 
 /** What is left of power cycles that are over, and what those say that are not. */
 export class Counters {
@@ -58,7 +66,7 @@ export class Counters {
 
   read(
     cycle: CountingCycle | undefined,
-    consoleLost: number,
+    elsewhere: Elsewhere,
     bus: PciBus,
     net: readonly NetworkCardStatistics[],
   ): MachineStatistics {
@@ -71,6 +79,6 @@ export class Counters {
     const kvm = cycle ? sum(cycle.kernelStatistics()) : this.#kvm;
     const cards = net.length > 0 ? net : this.#net;
     const pci = bus.statistics();
-    return { cycles: this.cycles, exits, calls, consoleLost, pci, net: cards, kvm };
+    return { cycles: this.cycles, exits, calls, ...elsewhere, pci, net: cards, kvm };
   }
 }

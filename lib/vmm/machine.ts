@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import fs from 'node:fs/promises';
 
 import { Console } from './console.js';
+import { GuestLimits } from './guest-limits.js';
 import { GuestRam, PCI_HOLE } from './guest-ram.js';
 import { KvmDoorbells, KvmInterrupts } from './kvm-platform.js';
 import { openKvm } from './kvm-support.js';
@@ -9,6 +10,7 @@ import { machineBuses } from './machine-buses.js';
 import type { MachineBuses } from './machine-buses.js';
 import { failed } from './machine-end.js';
 import type { MachineEnd } from './machine-end.js';
+import type { MachineEvents } from './machine-events.js';
 import { publishMachine } from './machine-observation.js';
 import { Counters } from './machine-statistics.js';
 import type { MachineStatistics } from './machine-statistics.js';
@@ -28,18 +30,6 @@ import type { VcpuEnd } from '../sys/vcpu.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import { allOrNothing } from '../undo.js';
 import type { UndoList } from '../undo.js';
-
-/** The events of a machine. */
-export interface MachineEvents {
-  /** The guest wrote to its console. */
-  output: [bytes: Buffer];
-  /** A network card was given up by its worker, or lost its backend; the guest was told to reset it. */
-  fault: [fault: GuestFault, card: string];
-  /** The guest begins anew, by its own wish or {@link Machine.reboot}. */
-  reboot: [];
-  /** Everything is taken down. */
-  end: [end: MachineEnd];
-}
 
 /** What is to be done when the vCPUs have come to an end. */
 type Intent = MachineEnd | 'reboot';
@@ -63,6 +53,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #console: Console;
   readonly #buses: MachineBuses;
   readonly #counters = new Counters();
+  readonly #limits: GuestLimits;
   readonly #down: UndoList;
   readonly #plugged: PluggedNets;
   readonly #ended: Promise<MachineEnd>;
@@ -109,6 +100,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#plugged = plugged;
     this.#options = options;
     this.#boot = boot;
+    this.#limits = new GuestLimits(options.eventLoopShare);
     this.#ended = new Promise((resolve) => (this.#settle = resolve));
     this.#kvm = openKvm();
     undo.push(() => {
@@ -192,7 +184,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   statistics(): MachineStatistics {
     return this.#counters.read(
       this.#cycle,
-      this.#console.lost,
+      { ...this.#limits.statistics(), consoleLost: this.#console.lost },
       this.#bus,
       this.#end ? [] : this.#cards.statistics(),
     );
@@ -223,7 +215,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#plugged.close();
     });
     const place = {
-      ...{ memory: this.#ram.memory, bus: this.#bus },
+      ...{ memory: this.#ram.memory, bus: this.#bus, limits: this.#limits },
       ...{ interrupts: this.#interrupts, doorbells: this.#doorbells },
       onFault: (fault: GuestFault, card: string) => {
         this.emit('fault', fault, card);
@@ -248,6 +240,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   #powerOn(): void {
     const cycle = PowerCycle.prepare({
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
+      budget: this.#limits.budget,
       ...this.#buses,
       // The host bridge, and a slot for each card.
       pciSlots: 2 ** (1 + this.#cards.count) - 1,
@@ -287,8 +280,10 @@ export class Machine extends EventEmitter<MachineEvents> {
     const intent = this.#intent ?? this.#intentOf(end);
     this.#intent = undefined;
     try {
-      this.#powerOff(cycle);
-      if (intent === 'reboot') this.#powerOn();
+      this.#limits.charged(() => {
+        this.#powerOff(cycle);
+        if (intent === 'reboot') this.#powerOn();
+      });
     } catch (error) {
       this.#takeDown(failed(error));
       return;

@@ -1,3 +1,4 @@
+import type { GuestLimits } from './guest-limits.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetworkCard } from './network-card.js';
 import type { NetworkCardPlace, NetworkCardStatistics } from './network-card.js';
@@ -10,6 +11,8 @@ import type { UndoList } from '../undo.js';
 /** Where the cards of a machine are. */
 export interface NetworkCardsPlace extends Omit<NetworkCardPlace, 'onFault'> {
   readonly bus: PciBus;
+  /** For what each card can have told. */
+  readonly limits: GuestLimits;
   /** @param card  The interface's name. */
   readonly onFault: (fault: GuestFault, card: string) => void;
 }
@@ -21,14 +24,17 @@ export class NetworkCards {
   /** Opens them, and puts each in the next slot of the bus. Undoing closes them. */
   static open(
     nets: readonly OpenNet[],
-    { bus, ...place }: NetworkCardsPlace,
+    { bus, limits, ...place }: NetworkCardsPlace,
     undo: UndoList,
   ): NetworkCards {
     const cards = nets.map((net) => {
-      const onFault = (fault: GuestFault) => {
-        place.onFault(fault, card.name);
-      };
-      const card: NetworkCard = NetworkCard.open(net, { ...place, onFault });
+      const card: NetworkCard = NetworkCard.open(net, {
+        ...place,
+        onFault: limits.limited((fault: GuestFault) => {
+          place.onFault(fault, card.name);
+        }),
+        onFailure: limits.limited(place.onFailure),
+      });
       undo.push(() => {
         card.close();
       });

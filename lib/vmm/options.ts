@@ -58,6 +58,11 @@ export interface MachineOptions {
   console?: MachineConsole;
   /** What a reset by the guest means: a new boot, or the end. Default: `end`. */
   onReset?: 'reboot' | 'end';
+  /**
+   * The share of the event loop's time that the guest's accesses may take, 0.01 to 1. A guest that takes
+   * more waits; a second's worth may be saved up. With 1 it never waits. Default: 0.5.
+   */
+  eventLoopShare?: number;
   /** Aborting stops the machine. */
   signal?: AbortSignal;
 }
@@ -87,6 +92,7 @@ export interface CheckedMachineOptions {
   readonly net: readonly CheckedNet[];
   readonly console: MachineConsole;
   readonly onReset: 'reboot' | 'end';
+  readonly eventLoopShare: number;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -95,7 +101,7 @@ const MOST_CPUS = 8;
 
 const KNOWN = [
   ...['kernel', 'initrd', 'commandLine', 'memoryMiB', 'cpus'],
-  ...['net', 'console', 'onReset', 'signal'],
+  ...['net', 'console', 'onReset', 'eventLoopShare', 'signal'],
 ];
 const KNOWN_NET = ['backend', 'mac', 'queuePairs', 'queueSize', 'mtu'];
 
@@ -119,6 +125,7 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
   checkNames(options, KNOWN);
   const { kernel, initrd, signal, net = [], console = {}, onReset = 'end' } = options;
   const { commandLine = DEFAULT_COMMAND_LINE, memoryMiB = 256, cpus = 1 } = options;
+  const { eventLoopShare = 0.5 } = options;
   checkString('kernel', kernel);
   if (initrd !== undefined) checkString('initrd', initrd);
   checkString('commandLine', commandLine);
@@ -132,11 +139,17 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
   if (!['reboot', 'end'].includes(onReset)) {
     throw misuse.range('onReset', "'reboot' or 'end'", onReset);
   }
+  checkShare(eventLoopShare);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw misuse.type('signal', 'an AbortSignal', signal);
   }
   const checked = { kernel, initrd, commandLine, memoryMiB, cpus, console, onReset, signal };
-  return { ...checked, net: (net as MachineNet[]).map(checkNet) };
+  return { ...checked, eventLoopShare, net: (net as MachineNet[]).map(checkNet) };
+}
+
+function checkShare(share: number): void {
+  if (typeof share !== 'number') throw misuse.type('eventLoopShare', 'a number', share);
+  if (!(share >= 0.01 && share <= 1)) throw misuse.range('eventLoopShare', '0.01 to 1', share);
 }
 
 function checkNet(net: MachineNet): CheckedNet {

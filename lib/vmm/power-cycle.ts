@@ -7,6 +7,7 @@ import type { BusDevice } from './platform.js';
 import { setUpAnyCpu, setUpBootCpu, writeCpuTables } from './x86-cpu.js';
 import type { Kvm, KvmVm } from '../sys/kvm.js';
 import { KvmStatistics } from '../sys/kvm-statistics.js';
+import type { LoopBudget } from '../sys/loop-budget.js';
 import { Vcpu } from '../sys/vcpu.js';
 import type { VcpuBus, VcpuEnd, VcpuStatistics } from '../sys/vcpu.js';
 import { KVM_CAP_BINARY_STATS_FD } from '../uapi/kvm.js';
@@ -25,6 +26,8 @@ export interface MachineParts {
   readonly memory: BusDevice;
   readonly boot: LinuxBoot;
   readonly cpus: number;
+  /** What all of its vCPUs may take of the event loop. */
+  readonly budget: LoopBudget;
   /** Which slots of the PCI bus have something, bit by bit. */
   readonly pciSlots: number;
   /** A device threw: what the guest did there nobody knows how to answer. */
@@ -124,10 +127,10 @@ export class PowerCycle {
   }
 
   #makeVcpus(undo: UndoList): Vcpu[] {
-    const { kvm, cpus } = this.#parts;
+    const { kvm, cpus, budget } = this.#parts;
     const leaves = guestCpuid(kvm);
     return Array.from({ length: cpus }, (_, id) => {
-      const vcpu = new Vcpu(kvm, this.vm, id);
+      const vcpu = new Vcpu(kvm, this.vm, id, budget);
       undo.push(() => {
         vcpu.close();
       });

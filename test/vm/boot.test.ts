@@ -42,6 +42,12 @@ describeWith(['kvm', 'root'], 'Machine.boot()', () => {
       assert.equal(text, Array.from({ length: 400 }, (_, i) => String(i + 1)).join('\n'));
     }).timeout(BOOT);
 
+    it('has not waited for its share of the event loop', () => {
+      const { waits, milliseconds } = guest.machine.statistics().loop;
+      assert.equal(waits, 0);
+      assert.ok(milliseconds > 0);
+    });
+
     it('does nothing in user space while the guest sleeps', async () => {
       // Its driver has a last look at the console after the last byte.
       let before: MachineStatistics;

@@ -4,7 +4,11 @@ import path from 'node:path';
 
 import { temporaryFolder } from '../../support/packed.js';
 
-const SOURCES = ['test/unit/native/pci-probe.program.cc', 'native/vcpu_thread.cc'];
+const SOURCES = [
+  'test/unit/native/pci-probe.program.cc',
+  'native/vcpu_thread.cc',
+  'native/loop_budget.cc',
+];
 
 const describeOnX64 = process.arch === 'x64' ? describe : describe.skip;
 

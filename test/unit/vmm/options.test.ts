@@ -11,7 +11,7 @@ describe('checkMachineOptions', () => {
     const { net, ...rest } = checkMachineOptions({ kernel: 'k', net: [{ backend: { tap: 'a' } }] });
     assert.deepEqual(rest, {
       ...{ kernel: 'k', initrd: undefined, commandLine: DEFAULT_COMMAND_LINE, memoryMiB: 256 },
-      ...{ cpus: 1, console: {}, onReset: 'end', signal: undefined },
+      ...{ cpus: 1, console: {}, onReset: 'end', eventLoopShare: 0.5, signal: undefined },
     });
     assert.equal(net[0]?.queuePairs, 1);
     assert.equal(net[0].queueSize, 1024);
@@ -41,6 +41,10 @@ describe('checkMachineOptions', () => {
     ['a ring of text', net({ queueSize: '1024' }), /queueSize must be a power of 2/],
     ['an MTU that nobody has', net({ mtu: 12 }), /mtu must be an integer in 68/],
     ['another reset', { onReset: 'ignore' }, /onReset must be 'reboot' or 'end'/],
+    ['no share of the loop', { eventLoopShare: 0 }, /eventLoopShare must be 0.01 to 1/],
+    ['more than all of it', { eventLoopShare: 1.01 }, /eventLoopShare must be 0.01 to 1/],
+    ['a share that is no number', { eventLoopShare: NaN }, /eventLoopShare must be 0.01 to 1/],
+    ['a share in words', { eventLoopShare: '1' }, /eventLoopShare must be a number/],
     ['a signal that is none', { signal: {} }, /signal must be an AbortSignal/],
     ['another console', { console: { in: 1 } }, /unknown option 'in'/],
   ] as const) {

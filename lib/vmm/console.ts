@@ -15,13 +15,44 @@ export interface ConsoleWires {
   output(bytes: Buffer): void;
 }
 
+const EMPTY = Buffer.alloc(0);
+
+/** Bytes that wait, in one piece: a guest may bring them one at a time. */
+class Pile {
+  #bytes = EMPTY;
+  #length = 0;
+
+  /** Whether there was room for them. */
+  add(more: Buffer): boolean {
+    const length = this.#length + more.length;
+    if (length > MOST_WAITING) return false;
+    if (length > this.#bytes.length) this.#grow(length);
+    more.copy(this.#bytes, this.#length);
+    this.#length = length;
+    return true;
+  }
+
+  /** All of them; none are left. */
+  take(): Buffer {
+    const bytes = this.#bytes.subarray(0, this.#length);
+    this.#bytes = EMPTY;
+    this.#length = 0;
+    return bytes;
+  }
+
+  #grow(length: number): void {
+    const grown = Buffer.alloc(Math.min(MOST_WAITING, 2 * length));
+    this.#bytes.copy(grown);
+    this.#bytes = grown;
+  }
+}
+
 /** A stream that is given no more than it takes: a guest can write faster than anybody reads. */
 class Outlet {
   /** Bytes for which there was no room. */
   lost = 0;
   readonly #stream: NodeJS.WritableStream;
-  #waiting: Buffer[] = [];
-  #bytes = 0;
+  readonly #waiting = new Pile();
   #full = false;
 
   constructor(stream: NodeJS.WritableStream) {
@@ -30,11 +61,7 @@ class Outlet {
 
   write(bytes: Buffer): void {
     if (!this.#full) this.#pass(bytes);
-    else if (this.#bytes + bytes.length > MOST_WAITING) this.lost += bytes.length;
-    else {
-      this.#waiting.push(bytes);
-      this.#bytes += bytes.length;
-    }
+    else if (!this.#waiting.add(bytes)) this.lost += bytes.length;
   }
 
   /** Lets go of the stream; what waits is its business. */
@@ -50,9 +77,7 @@ class Outlet {
   };
 
   #passWaiting(): void {
-    const bytes = Buffer.concat(this.#waiting);
-    this.#waiting = [];
-    this.#bytes = 0;
+    const bytes = this.#waiting.take();
     if (bytes.length > 0) this.#pass(bytes);
   }
 

@@ -55,6 +55,17 @@ describe('a console', () => {
     assert.equal(console.lost, 0);
   });
 
+  it('holds no more than that however short the lines are that a guest writes', () => {
+    global.gc?.();
+    const before = process.memoryUsage();
+    for (let i = 0; i < MIB; i++) console.serial.write(DATA, 1, 0x0a);
+    global.gc?.();
+    const after = process.memoryUsage();
+    const held = after.heapUsed + after.external - before.heapUsed - before.external;
+    assert.equal(told, MIB);
+    assert.ok(held < 8 * MIB, `${String(held)} bytes for 1 MiB of empty lines`);
+  }).timeout(20_000);
+
   it('holds no more than 1 MiB for an output that takes nothing, and counts what is lost', () => {
     write(4 * MIB);
     assert.ok(output.writableLength <= 65536, String(output.writableLength));

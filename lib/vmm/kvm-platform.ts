@@ -29,7 +29,7 @@ export class KvmInterrupts implements Interrupts {
   /** From now on the lines are those of this virtual machine; undefined: of none. */
   use(vm: KvmVm | undefined): void {
     this.#vm = vm;
-    if (vm) this.#write(vm);
+    this.#write();
   }
 
   allocate(): number {
@@ -43,12 +43,19 @@ export class KvmInterrupts implements Interrupts {
 
   free(gsi: number): void {
     this.#routes.delete(gsi);
-    if (this.#vm) this.#write(this.#vm);
+    this.#write();
   }
 
+  /** The table is refused as a whole: what KVM does not take must not be in the next one. */
   route(gsi: number, message: MsiMessage): void {
+    const before = this.#routes.get(gsi);
     this.#routes.set(gsi, message);
-    if (this.#vm) this.#write(this.#vm);
+    try {
+      this.#write();
+    } catch (error) {
+      this.#routes.set(gsi, before);
+      throw error;
+    }
   }
 
   attach(gsi: number, eventfd: EventFd): void {
@@ -59,11 +66,12 @@ export class KvmInterrupts implements Interrupts {
     this.#vm?.detachInterrupt(eventfd, gsi);
   }
 
-  #write(vm: KvmVm): void {
+  #write(): void {
+    if (!this.#vm) return;
     const messages = [...this.#routes].flatMap(([gsi, message]) =>
       message ? [{ gsi, ...message }] : [],
     );
-    vm.setRouting([...PIN_ROUTES, ...messages]);
+    this.#vm.setRouting([...PIN_ROUTES, ...messages]);
   }
 }
 

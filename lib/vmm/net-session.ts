@@ -4,6 +4,7 @@ import type { GuestFilter, MacTable } from './guest-filter.js';
 import type { GuestPairs } from './guest-pairs.js';
 import type { NetConfig } from './net-config.js';
 import { GUEST_OFFLOADS, forBackend, isConsistent } from './net-features.js';
+import { Turns } from './turns.js';
 import type { DriverQueuePlace } from './virtio-device.js';
 import { headerSize } from '../dataplane/features.js';
 import type { Backend } from '../dataplane/queue-pair.js';
@@ -40,6 +41,7 @@ export class NetSession implements NetCommands {
   /** `VIRTIO_NET_F_GUEST_*` in force. */
   #offloads: bigint;
   #control: ControlQueue | undefined;
+  readonly #turns = new Turns();
 
   constructor(features: bigint, options: NetSessionOptions) {
     this.features = features;
@@ -87,11 +89,13 @@ export class NetSession implements NetCommands {
 
   /** Answers what the driver asks. */
   serve(): void {
-    if (this.#control) this.#serve(this.#control);
+    const control = this.#control;
+    if (control) this.#turns.begin(() => this.#serve(control));
   }
 
   /** From now on nothing of the driver's memory is touched, and nothing is done for it. */
   close(): void {
+    this.#turns.stop();
     this.#control?.close();
     this.#control = undefined;
   }
@@ -155,16 +159,13 @@ export class NetSession implements NetCommands {
     });
   }
 
-  #serve(control: ControlQueue): void {
+  /** Whether there may be more. */
+  #serve(control: ControlQueue): boolean {
     try {
-      // A driver that goes on and on waits for its next turn.
-      if (control.serve()) {
-        setImmediate(() => {
-          if (this.#control === control) this.#serve(control);
-        });
-      }
+      return control.serve();
     } catch (error) {
       this.#options.onFailure(error);
+      return false;
     }
   }
 

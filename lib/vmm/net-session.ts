@@ -27,6 +27,8 @@ export interface NetSessionOptions {
   readonly pairs: GuestPairs;
   readonly config: NetConfig;
   readonly filter: GuestFilter;
+  /** Does something for the driver outside of an access of its own. */
+  readonly charged: (body: () => void) => void;
   /** What the driver wrote can't be true, or what it asked for was refused by the host. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -41,12 +43,13 @@ export class NetSession implements NetCommands {
   /** `VIRTIO_NET_F_GUEST_*` in force. */
   #offloads: bigint;
   #control: ControlQueue | undefined;
-  readonly #turns = new Turns();
+  readonly #turns: Turns;
 
   constructor(features: bigint, options: NetSessionOptions) {
     this.features = features;
     this.#offloads = features & GUEST_OFFLOADS;
     this.#options = options;
+    this.#turns = new Turns(options.charged);
   }
 
   /** Of the driver's commands. */

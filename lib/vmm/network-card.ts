@@ -1,4 +1,5 @@
 import { CardFaults } from './card-faults.js';
+import type { GuestLimits } from './guest-limits.js';
 import type { GuestFault } from './guest-repair.js';
 import { checkHostMac } from './options.js';
 import type { Doorbells, Interrupts } from './platform.js';
@@ -19,6 +20,8 @@ export interface NetworkCardPlace {
   readonly memory: GuestMemory;
   readonly interrupts: Interrupts;
   readonly doorbells: Doorbells;
+  readonly limits: GuestLimits;
+  /** Each at most ten times a second. */
   readonly onFault: (fault: GuestFault) => void;
   readonly onFailure: (error: unknown) => void;
 }
@@ -60,15 +63,19 @@ export class NetworkCard {
     this.#down = undo;
     this.#backend = net.backend;
     const { mac, queuePairs, queueSize, mtu, completeOnly = false } = net;
+    const { interrupts, doorbells, memory, limits } = place;
     this.device = new VirtioNetDevice({
-      ...{ backend: this.#backend, memory: place.memory, mac, queuePairs, onFault: place.onFault },
-      ...{ queueSize, completeOnly },
+      ...{ backend: this.#backend, memory, mac, queuePairs, queueSize, completeOnly },
+      onFault: limits.limited(place.onFault),
+      charged: (body) => {
+        limits.charged(body);
+      },
       ...(mtu !== undefined && { mtu }),
     });
     undo.push(() => {
       this.device.close();
     });
-    const { interrupts, doorbells, onFailure } = place;
+    const onFailure = limits.limited(place.onFailure);
     this.pci = new VirtioPciFunction({ device: this.device, interrupts, doorbells, onFailure });
     undo.push(() => {
       this.pci.close();

@@ -1,4 +1,3 @@
-import type { GuestLimits } from './guest-limits.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetworkCard } from './network-card.js';
 import type { NetworkCardPlace, NetworkCardStatistics } from './network-card.js';
@@ -11,8 +10,6 @@ import type { UndoList } from '../undo.js';
 /** Where the cards of a machine are. */
 export interface NetworkCardsPlace extends Omit<NetworkCardPlace, 'onFault'> {
   readonly bus: PciBus;
-  /** For what each card can have told. */
-  readonly limits: GuestLimits;
   /** @param card  The interface's name. */
   readonly onFault: (fault: GuestFault, card: string) => void;
 }
@@ -24,17 +21,14 @@ export class NetworkCards {
   /** Opens them, and puts each in the next slot of the bus. Undoing closes them. */
   static open(
     nets: readonly OpenNet[],
-    { bus, limits, ...place }: NetworkCardsPlace,
+    { bus, ...place }: NetworkCardsPlace,
     undo: UndoList,
   ): NetworkCards {
     const cards = nets.map((net) => {
-      const card: NetworkCard = NetworkCard.open(net, {
-        ...place,
-        onFault: limits.limited((fault: GuestFault) => {
-          place.onFault(fault, card.name);
-        }),
-        onFailure: limits.limited(place.onFailure),
-      });
+      const onFault = (fault: GuestFault) => {
+        place.onFault(fault, card.name);
+      };
+      const card: NetworkCard = NetworkCard.open(net, { ...place, onFault });
       undo.push(() => {
         card.close();
       });

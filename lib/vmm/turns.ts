@@ -20,12 +20,23 @@ const CLOCK: TurnClock = {
  * however often the guest asks for it.
  */
 export class Turns {
+  readonly #around: (body: () => void) => void;
   readonly #clock: TurnClock;
   #takeBack: (() => void) | undefined;
   /** Changes with each stop. */
   #epoch = 0;
 
-  constructor(clock: TurnClock = CLOCK) {
+  /**
+   * @param around  Does a turn that comes by itself.
+   * @param clock  Default: the event loop's.
+   */
+  constructor(
+    around = (body: () => void): void => {
+      body();
+    },
+    clock: TurnClock = CLOCK,
+  ) {
+    this.#around = around;
     this.#clock = clock;
   }
 
@@ -51,7 +62,9 @@ export class Turns {
     if (!turn() || epoch !== this.#epoch) return;
     this.#takeBack = this.#clock.later(this.#clock.now() - began, () => {
       this.#takeBack = undefined;
-      this.#take(turn);
+      this.#around(() => {
+        this.#take(turn);
+      });
     });
   }
 }

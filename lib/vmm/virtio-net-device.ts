@@ -38,6 +38,8 @@ export interface VirtioNetOptions {
   readonly vhostPath?: string;
   /** Something kept the rings from going on. */
   readonly onFault?: (fault: GuestFault) => void;
+  /** Does something for the guest outside of an access of its own. Default: does it. */
+  readonly charged?: (body: () => void) => void;
 }
 
 /** What is known of a device without asking the guest. */
@@ -103,6 +105,7 @@ export class VirtioNetDevice implements VirtioDevice {
       throw misuse.range('queuePairs', `an integer in 1..${String(most)}`, queuePairs);
     }
     this.#options = options;
+    const { charged = atOnce } = options;
     const mtu = options.mtu ?? backend.link().mtu;
     checkMtu(mtu);
     checkMac(options.mac);
@@ -116,7 +119,9 @@ export class VirtioNetDevice implements VirtioDevice {
       vhostPath: options.vhostPath,
       // The driver put something in it that nobody can serve.
       onBroken: (ring) => {
-        this.#repair.mend({ cause: 'kernel', ring, message: `the worker gave ${ring} up` });
+        charged(() => {
+          this.#repair.mend({ cause: 'kernel', ring, message: `the worker gave ${ring} up` });
+        });
       },
     });
     this.#repair = new GuestRepair({
@@ -290,9 +295,16 @@ export class VirtioNetDevice implements VirtioDevice {
   }
 
   #begin(features: bigint): NetSession {
-    const { backend, memory } = this.#options;
+    const { backend, memory, charged = atOnce } = this.#options;
     return new NetSession(features, {
-      ...{ backend, memory, pairs: this.#pairs, config: this.#config, filter: this.#filter },
+      ...{
+        backend,
+        memory,
+        charged,
+        pairs: this.#pairs,
+        config: this.#config,
+        filter: this.#filter,
+      },
       onFailure: (error) => {
         this.#repair.mend(faultOf(error));
       },
@@ -331,6 +343,10 @@ export class VirtioNetDevice implements VirtioDevice {
     if (fault.cause === 'backend' && fault.outcome === 'repaired') this.announce();
     this.#options.onFault?.(fault);
   }
+}
+
+function atOnce(body: () => void): void {
+  body();
 }
 
 function checkMtu(mtu: number): void {

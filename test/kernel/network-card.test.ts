@@ -7,6 +7,7 @@ import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP } from '#lib/uapi/virtio-net';
+import { GuestLimits } from '#lib/vmm/guest-limits';
 import { NetworkCard } from '#lib/vmm/network-card';
 import { PciBus } from '#lib/vmm/pci-bus';
 
@@ -29,6 +30,7 @@ describeWith(['vhost', 'tun', 'root'], 'a network card of a machine', () => {
     const net = { backend, mac: MAC, queuePairs: 1, queueSize: 512, mtu: 1400 };
     card = NetworkCard.open(net, {
       ...{ memory: new GuestMemory([]), interrupts: platform, doorbells: platform },
+      limits: new GuestLimits(1),
       onFault: ({ message }) => assert.fail(message),
       onFailure: (error) => assert.fail(error as Error),
     });

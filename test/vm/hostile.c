@@ -24,6 +24,10 @@ typedef unsigned long u64;
 #define ISR 0x1000
 #define NOTIFY 0x3000
 #define MSIX 0x4000
+/// The control word of the first capability, and its bits.
+#define MSIX_CONTROL 0x42
+#define MSIX_ENABLE 0x8000
+#define MSIX_MASK_ALL 0x4000
 
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8, NEEDS_RESET = 0x40 };
 enum { DEVICE_SELECT = 0, DEVICE_FEATURES = 4, DRIVER_SELECT = 8, DRIVER_FEATURES = 12, STATUS = 20,
@@ -202,6 +206,7 @@ static void drive(u32 slot) {
     store(bar + MSIX + 16 * vector + 8, 4, message());
     store(bar + MSIX + 16 * vector + 12, 4, 0);
   }
+  set_config(slot, MSIX_CONTROL, 2, below(4) == 0 ? MSIX_ENABLE | MSIX_MASK_ALL : MSIX_ENABLE);
   volatile u64* rings = (volatile u64*)SCRATCH;
   for (u64 i = 0; i < 3 * 0x10000 / 8; i++) rings[i] = 0;
   for (u32 queue = 0; queue < 3; queue++) set_up_queue(bar, queue);

@@ -28,10 +28,15 @@ describe('Turns', () => {
   let timers: Timers;
   let turns: Turns;
   let taken: number;
+  let around: number;
 
   beforeEach(() => {
     timers = new Timers();
-    turns = new Turns(timers.clock);
+    around = 0;
+    turns = new Turns((body) => {
+      around++;
+      body();
+    }, timers.clock);
     taken = 0;
   });
 
@@ -52,6 +57,7 @@ describe('Turns', () => {
     timers.fire();
     timers.fire();
     assert.deepEqual([taken, timers.pauses], [3, [7, 7, 7]]);
+    assert.equal(around, 2, 'the first is part of what asked for it');
   });
 
   it('are no more of them when somebody asks again and again meanwhile', () => {

@@ -24,7 +24,8 @@ export interface Capabilities {
 
 /**
  * Looks what there is, by trying it: opens both devices, has a worker made and ended, makes a tap
- * `vnprobe0` in this network namespace and lets it go again. Nothing stays.
+ * `vnprobe0` in this network namespace and lets it go again, or, without the right to that, opens one
+ * that is there and up for a moment. Nothing stays.
  */
 export function capabilities(): Capabilities {
   const vhost = probeVhost();

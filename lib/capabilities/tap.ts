@@ -79,25 +79,45 @@ function makeTap(tun: Tun): Finding & { made: boolean } {
   }
 }
 
-/** Without the right to make one: is there one that is this user's, and up? */
+/** Without the right to make one: is there one that this user may have, and that is up? */
 function findTap(error: unknown): Finding {
-  const own = readFolder('/sys/class/net').find(isOurs);
-  if (own !== undefined) return { ok: true, detail: `${own} was made for this user, and is up` };
-  return {
-    ok: false,
-    detail: reason(error),
-    remedy: `ip tuntap add vn0 mode tap user ${String(process.getuid?.() ?? 0)} && ip link set vn0 up`,
-  };
+  let busy: string | undefined;
+  for (const name of readFolder('/sys/class/net').filter(isTapThatIsUp)) {
+    const refusal = attach(name);
+    if (refusal === '') return { ok: true, detail: `${name} is there for this user, and is up` };
+    if (refusal === 'EBUSY') busy = name;
+  }
+  const detail =
+    busy === undefined ? reason(error) : `${busy} is open already, and there is no other`;
+  return { ok: false, detail, remedy: makeFor(process.getuid?.() ?? 0) };
 }
 
-function isOurs(name: string): boolean {
+/** A name that is free: one that is taken is another user's, or in use. */
+function makeFor(user: number): string {
+  const taken = readFolder('/sys/class/net');
+  const free = Array.from({ length: taken.length + 1 }, (_, i) => `vn${String(i)}`);
+  const name = free.find((one) => !taken.includes(one)) ?? '';
+  return `ip tuntap add ${name} mode tap user ${String(user)} && ip link set ${name} up`;
+}
+
+function isTapThatIsUp(name: string): boolean {
   const read = (file: string) => Number(readText(`/sys/class/net/${name}/${file}`) ?? NaN);
   const tunFlags = read('tun_flags');
   const tap = (tunFlags & flags.IFF_TAP) !== 0 && (tunFlags & flags.IFF_MULTI_QUEUE) === 0;
-  const groups = process.getgroups?.() ?? [];
-  const ours = read('owner') === process.getuid?.() || groups.includes(read('group'));
-  const up = (read('flags') & 1) === 1; // IFF_UP
-  return tap && ours && up;
+  return tap && (read('flags') & 1) === 1; // IFF_UP
+}
+
+/** Why this user can't have a tap; empty when there is no reason. Tried: kernels differ in whose a tap is. */
+function attach(name: string): string {
+  const tun = new Tun();
+  try {
+    tun.setIff(name, USED);
+    return '';
+  } catch (error) {
+    return codeOf(error);
+  } finally {
+    tun.close();
+  }
 }
 
 function probeOffloads(tun: Tun): string[] {

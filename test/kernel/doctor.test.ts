@@ -7,6 +7,7 @@ import path from 'node:path';
 import { TestNetwork } from '../support/network.js';
 import { root } from '../support/packed.js';
 import { describeWith, itLong } from '../support/requirements.js';
+import { Tap } from '#lib/backend/tap';
 import { capabilities } from '#lib/capabilities/capabilities';
 import type { Capabilities, Check } from 'vhost-net';
 
@@ -138,7 +139,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     const last = reports(
       sh(withNodes([VHOST, TUN], `mount -t sysfs none /sys; ${USER} ${DOCTOR}`)),
     );
-    assert.match(find(last[0], 'tap').detail, /^vn0 was made for this user/);
+    assert.match(find(last[0], 'tap').detail, /^vn0 is there for this user/);
     assert.equal(last[0]?.driverMode, true);
   });
 
@@ -246,5 +247,63 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     } finally {
       fs.rmdirSync(group);
     }
+  });
+});
+
+describeWith(['tun', 'root'], 'vhost-net doctor, of taps', () => {
+  let network: TestNetwork;
+  beforeEach(() => {
+    network = new TestNetwork();
+  });
+  afterEach(() => {
+    network.close();
+  });
+
+  const NODES = [
+    'mount -t tmpfs none /dev',
+    'mkdir /dev/net',
+    'mknod -m 666 /dev/net/tun c 10 200',
+  ];
+
+  /** What the doctor says of the tap to a user without rights, in this network, after a script. */
+  function tapFor(script: string): Check {
+    const lines = [...NODES, script, `${USER} ${DOCTOR} || true`].join('\n');
+    const [report] = reports(network.exec('unshare', '--mount', 'sh', '-ec', lines));
+    return find(report, 'tap');
+  }
+
+  const make = (owner: string) => `ip tuntap add vn0 mode tap ${owner}; ip link set vn0 up`;
+
+  for (const owner of ['user 65534', 'group 65534', '']) {
+    it(`takes one that is ${owner === '' ? "everybody's" : `of ${owner}`}`, () => {
+      const { ok, detail } = tapFor(make(owner));
+      assert.deepEqual(
+        { ok, detail },
+        { ok: true, detail: 'vn0 is there for this user, and is up' },
+      );
+    });
+  }
+
+  it("takes none that is another user's, or down, and makes one of another name", () => {
+    const { ok, detail, remedy = '' } = tapFor(make('user 12345'));
+    assert.equal(ok, false);
+    assert.match(detail, /^EPERM/);
+    assert.match(remedy, /^ip tuntap add vn1 mode tap user 65534 /);
+    assert.equal(tapFor('ip tuntap add vn9 mode tap user 65534').ok, false);
+    assert.match(tapFor(remedy).detail, /^vn1 is there/);
+  });
+
+  it('takes none that is open already, and says so', () => {
+    network.sh(make('user 65534'));
+    using tap = Tap.open({ tap: 'vn0', netns: network.name });
+    assert.equal(tap.closed, false);
+    const { ok, detail } = tapFor(':');
+    assert.deepEqual(
+      { ok, detail },
+      {
+        ok: false,
+        detail: 'vn0 is open already, and there is no other',
+      },
+    );
   });
 });

@@ -4,7 +4,8 @@ import os from 'node:os';
 import { check } from './check.js';
 import type { Check, Finding } from './check.js';
 import { giveAccess } from './node.js';
-import { effectiveCapabilities, findProgram, limit, moduleAvailable, readText } from './proc.js';
+import { callingProcess, effectiveCapabilities, findProgram } from './proc.js';
+import { limit, moduleAvailable, readText } from './proc.js';
 import type { CapabilityName } from './proc.js';
 
 /** Checks of what only some uses of the package need. */
@@ -88,6 +89,6 @@ function openFiles(): Finding {
   const most = limit('Max open files');
   const ok = most === undefined || most >= FEW_FILES;
   const detail = `${most === undefined ? 'no limit' : `at most ${String(most)}`}; a port takes 9`;
-  const remedy = ok ? undefined : `prlimit --nofile=1024 --pid ${String(process.ppid)}`;
+  const remedy = ok ? undefined : `prlimit --nofile=1024 --pid ${String(callingProcess())}`;
   return { ok, detail, remedy };
 }

@@ -89,3 +89,21 @@ export function findProgram(name: string): string | undefined {
     .map((folder) => path.join(folder, name))
     .find((file) => fs.existsSync(file));
 }
+
+/** Programs that start another one and end with it; npm gives itself its command as a name. */
+const STARTERS = /^Name:\s*(npm |sudo$)/m;
+
+/** Between npm and what it runs there is a shell of npm's own. */
+const OF_NPM = /(^|\0)npm_lifecycle_event=/;
+
+/** The process whose limits the next command of this user's will have: mostly a shell. */
+export function callingProcess(): number {
+  let pid = process.ppid;
+  for (;;) {
+    const status = readText(`/proc/${String(pid)}/status`) ?? '';
+    const environment = readText(`/proc/${String(pid)}/environ`) ?? '';
+    const parent = Number(/^PPid:\s*(\d+)$/m.exec(status)?.[1] ?? 0);
+    if (parent === 0 || !(STARTERS.test(status) || OF_NPM.test(environment))) return pid;
+    pid = parent;
+  }
+}

@@ -1,7 +1,7 @@
 import { codeOf, reason } from './check.js';
 import type { Finding } from './check.js';
 import { nodeFailure } from './node.js';
-import { fullPidsGroup, limit } from './proc.js';
+import { callingProcess, fullPidsGroup, limit } from './proc.js';
 import { vhostParameters } from '../sys/module-parameters.js';
 import type { VhostParameters } from '../sys/module-parameters.js';
 import { VhostNet } from '../sys/vhost-net.js';
@@ -124,6 +124,6 @@ function workerFailure(error: unknown): Finding {
   return {
     ok: false,
     detail: `${reason(error)}: RLIMIT_NPROC is ${String(processes)}`,
-    remedy: `prlimit --nproc=unlimited --pid ${String(process.ppid)}`,
+    remedy: `prlimit --nproc=unlimited --pid ${String(callingProcess())}`,
   };
 }

@@ -44,6 +44,30 @@ describe('vhost-net doctor', () => {
   });
 });
 
+describe('vhost-net doctor, of limits', () => {
+  /** What a shell with few open files is told to run, which starts the doctor as a script says. */
+  function remedy(script: string): string {
+    const lines = `ulimit -n 60; echo $$; ${script} | grep prlimit; true`;
+    const env = { ...process.env, NODE: process.execPath, MAIN, npm_lifecycle_event: undefined };
+    const { stdout } = spawnSync('sh', ['-c', lines], { encoding: 'utf8', env });
+    const [shell = '', found = ''] = stdout.trim().split('\n');
+    return found.trim().replace(`--pid ${shell}`, '--pid SHELL');
+  }
+
+  it('raises those of the shell that it was started in', () => {
+    assert.equal(remedy('"$NODE" "$MAIN" doctor'), 'as root: prlimit --nofile=1024 --pid SHELL');
+  });
+
+  it('raises those of the shell in which npx was started, which is not there any more later', () => {
+    // As npx does it: named by its command, and with a shell of its own.
+    const npx = `process.title = 'npm exec vhost-net doctor';
+      require('node:child_process').spawnSync('sh', ['-c', '"$NODE" "$MAIN" doctor; true'],
+        { env: { ...process.env, npm_lifecycle_event: 'npx' }, stdio: 'inherit' })`;
+    const script = `"$NODE" -e "${npx.replace(/["$]/g, '\\$&')}"`;
+    assert.equal(remedy(script), 'as root: prlimit --nofile=1024 --pid SHELL');
+  });
+});
+
 describe('vhost-net', () => {
   it('explains itself, and what it does not know', () => {
     assert.match(command(['--help']).stdout, /^usage: vhost-net COMMAND/);

@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+
 import { codeOf, reason } from './check.js';
 import type { Finding } from './check.js';
 import { nodeFailure } from './node.js';
@@ -108,22 +110,30 @@ function probeWorker(vhost: VhostNet): Finding {
   return { ok: true, detail };
 }
 
-/** The kernel says ENOMEM for every limit of processes: which one it was is looked for. */
-function workerFailure(error: unknown): Finding {
+/** @internal The kernel says ENOMEM for every limit of processes: which one it was is looked for. */
+export function workerFailure(error: unknown): Finding {
+  const detail = reason(error);
   const group = fullPidsGroup();
   if (group) {
     return {
       ok: false,
-      detail: `${reason(error)}: ${group.folder} is full with ${String(group.most)}`,
+      detail: `${detail}: ${group.folder} is full with ${String(group.most)}`,
       remedy: `echo max > ${group.folder}/pids.max`,
     };
   }
   const processes = limit('Max processes');
-  if (codeOf(error) !== 'ENOMEM' || processes === undefined)
-    return { ok: false, detail: reason(error) };
+  if (processes === undefined || codeOf(error) !== 'ENOMEM' || mayStartAnother()) {
+    return { ok: false, detail };
+  }
   return {
     ok: false,
-    detail: `${reason(error)}: RLIMIT_NPROC is ${String(processes)}`,
+    detail: `${detail}: RLIMIT_NPROC is ${String(processes)}`,
     remedy: `prlimit --nproc=unlimited --pid ${String(callingProcess())}`,
   };
+}
+
+/** Whether it is not this user's processes that are too many: how many there are is not to be seen everywhere. */
+function mayStartAnother(): boolean {
+  const { error } = spawnSync('true');
+  return (error as NodeJS.ErrnoException | undefined)?.code !== 'EAGAIN';
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import type { Capabilities } from '#lib/capabilities/capabilities';
@@ -65,6 +66,40 @@ describe('vhost-net doctor, of limits', () => {
         { env: { ...process.env, npm_lifecycle_event: 'npx' }, stdio: 'inherit' })`;
     const script = `"$NODE" -e "${npx.replace(/["$]/g, '\\$&')}"`;
     assert.equal(remedy(script), 'as root: prlimit --nofile=1024 --pid SHELL');
+  });
+});
+
+describe('vhost-net doctor, of a worker that could not be made', () => {
+  /** What is said of it to somebody with this limit of processes. */
+  function failure(user: string): { detail: string; remedy?: string } {
+    const modules = ['#lib/capabilities/vhost', '#lib/errors'].map((name) => {
+      return `require(${JSON.stringify(createRequire(__filename).resolve(name))})`;
+    });
+    const script = `
+      const [{ workerFailure }, { VhostSystemError }] = [${modules.join(', ')}];
+      const error = new VhostSystemError(12, 'ioctl', 'VHOST_SET_OWNER');
+      // Only now: Node's own threads count.
+      require('child_process').spawnSync('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
+      ${user}
+      console.log(JSON.stringify(workerFailure(error)));`;
+    const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+    assert.equal(stderr, '');
+    return JSON.parse(stdout) as { detail: string; remedy?: string };
+  }
+
+  it('does not blame a limit of processes that does not hold for who asks', function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const { detail, remedy } = failure('');
+    assert.match(detail, /^ENOMEM/);
+    assert.doesNotMatch(detail, /RLIMIT_NPROC is/);
+    assert.equal(remedy, undefined);
+  });
+
+  it('blames it where nothing else can be started either', function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const { detail, remedy = '' } = failure('process.setuid(65534);');
+    assert.match(detail, /RLIMIT_NPROC is 1$/);
+    assert.match(remedy, /^prlimit --nproc=unlimited --pid \d+$/);
   });
 });
 

@@ -30,7 +30,8 @@ function toJson(report: Report): string {
   return JSON.stringify(report, plain, 2);
 }
 
-function toText(report: Report): string {
+/** @internal For people. */
+export function toText(report: Report): string {
   const { kernel, node, vhost, tap, checks, driverMode } = report;
   return [
     ...(kernel === undefined ? [] : [`${kernel}, Node ${node ?? ''}`, '']),
@@ -52,7 +53,7 @@ function lines({ name, ok, detail, remedy }: Check): string[] {
 }
 
 function vhostLines(vhost: NonNullable<Capabilities['vhost']>): string[] {
-  const { features, featuresArray, forkFromOwner, worker, parameters } = vhost;
+  const { features, featuresArray, forkFromOwner, backendFeatures, worker, parameters } = vhost;
   const bits = features.map(
     ({ bit, name, meaning }) => `${String(bit).padStart(3)}  ${name}: ${meaning}`,
   );
@@ -61,9 +62,11 @@ function vhostLines(vhost: NonNullable<Capabilities['vhost']>): string[] {
   return [
     ...bits,
     `features of more than 64 bits: ${yes(featuresArray)}`,
+    `backend features: 0x${backendFeatures.toString(16)}`,
     `its worker: ${worker ?? 'unknown'}; may be chosen: ${yes(forkFromOwner)}`,
     `max_mem_regions: ${known(parameters.maxMemRegions)}`,
     `max_iotlb_entries: ${known(parameters.maxIotlbEntries)}`,
+    `fork_from_owner_default: ${known(parameters.forkFromOwnerDefault)}`,
     `experimental_zcopytx: ${known(parameters.zeroCopyTransmit)}`,
   ];
 }

@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import type { Capabilities } from '#lib/capabilities/capabilities';
+import { toText } from '#lib/cli/doctor';
+import { featureBits } from '#lib/uapi/features';
 
 const root = path.dirname(require.resolve('vhost-net/package.json'));
 const MAIN = path.join(root, 'dist/cli/main.js');
@@ -42,6 +44,34 @@ describe('vhost-net doctor', () => {
     assert.match(checks[0]?.detail ?? '', /\/no\/such\/addon: no such file/);
     const text = command(['doctor'], { VHOST_NET_ADDON: '/no/such/addon' });
     assert.match(text.stdout, /NO {3}addon[^]*as root: npm rebuild[^]*can not work here yet/);
+  });
+});
+
+describe('vhost-net doctor, for people', () => {
+  it('has every parameter of the modules, and everything that vhost-net offers', () => {
+    const parameters = {
+      maxMemRegions: 509,
+      maxIotlbEntries: 2048,
+      forkFromOwnerDefault: false,
+      zeroCopyTransmit: undefined,
+    };
+    const features = featureBits(1n << 35n);
+    const offered = { features, featuresArray: true, forkFromOwner: true, backendFeatures: 2n };
+    const vhost = { ...offered, worker: 'kthread' as const, parameters };
+    const lines = toText({ driverMode: true, checks: [], vhost }).split('\n');
+    assert.deepEqual(lines, [
+      'vhost-net offers',
+      '   35  VIRTIO_F_IN_ORDER: buffers are used in the order they are offered',
+      '  features of more than 64 bits: yes',
+      '  backend features: 0x2',
+      '  its worker: kthread; may be chosen: yes',
+      '  max_mem_regions: 509',
+      '  max_iotlb_entries: 2048',
+      '  fork_from_owner_default: false',
+      '  experimental_zcopytx: not said',
+      '',
+      'Driver mode can work here.',
+    ]);
   });
 });
 

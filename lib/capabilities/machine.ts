@@ -1,12 +1,12 @@
 import fs from 'node:fs';
-import os from 'node:os';
 
-import { check } from './check.js';
+import { check, codeOf } from './check.js';
 import type { Check, Finding } from './check.js';
-import { giveAccess } from './node.js';
+import { nodeFailure } from './node.js';
 import { callingProcess, effectiveCapabilities, findProgram } from './proc.js';
-import { limit, moduleAvailable, readText } from './proc.js';
+import { limit, miscMinor, readText } from './proc.js';
 import type { CapabilityName } from './proc.js';
+import { Kvm } from '../sys/kvm.js';
 
 /** Checks of what only some uses of the package need. */
 export function machineChecks(): Check[] {
@@ -33,29 +33,25 @@ function rights(): Check[] {
   );
 }
 
-function kvm(): Finding {
-  const path = '/dev/kvm';
-  try {
-    fs.accessSync(path, fs.constants.R_OK | fs.constants.W_OK);
-    return { ok: true, detail: 'for machine mode; may be read and written' };
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOENT') {
-      const remedy = giveAccess({ path, everybody: false });
-      return { ok: false, detail: `${code} at ${path}`, remedy };
-    }
-    return noKvm(path);
-  }
-}
+const KVM = { path: Kvm.PATH, misc: 'kvm', everybody: false } as const;
 
-function noKvm(path: string): Finding {
-  const cpu = readText('/proc/cpuinfo') ?? '';
-  const vendor = /\bvmx\b/.test(cpu) ? 'kvm_intel' : /\bsvm\b/.test(cpu) ? 'kvm_amd' : undefined;
-  if (vendor === undefined) {
-    return { ok: false, detail: `no ${path}: this CPU (or virtual CPU) has no vmx and no svm` };
+/** Opened, and not only looked at: the node may be there without a module, or not be allowed here. */
+function kvm(): Finding {
+  try {
+    new Kvm().close();
+    return { ok: true, detail: 'for machine mode; opened to read and write' };
+  } catch (error) {
+    const cpu = readText('/proc/cpuinfo') ?? '';
+    const module = /\bvmx\b/.test(cpu) ? 'kvm_intel' : /\bsvm\b/.test(cpu) ? 'kvm_amd' : undefined;
+    const absent = codeOf(error) === 'ENOENT' || codeOf(error) === 'ENODEV';
+    if (module === undefined && absent && miscMinor(KVM.misc) === undefined) {
+      return {
+        ok: false,
+        detail: `no ${KVM.path}: this CPU (or virtual CPU) has no vmx and no svm`,
+      };
+    }
+    return nodeFailure({ ...KVM, module: module ?? 'kvm' }, error);
   }
-  const remedy = moduleAvailable(vendor, os.release()) === false ? undefined : `modprobe ${vendor}`;
-  return { ok: false, detail: `no ${path}`, remedy };
 }
 
 function openVSwitch(): Finding {

@@ -1,8 +1,9 @@
+import fs from 'node:fs';
 import os from 'node:os';
 
 import { codeOf, reason } from './check.js';
 import type { Finding } from './check.js';
-import { miscMinor, moduleAvailable } from './proc.js';
+import { miscMinor, moduleAvailable, readText } from './proc.js';
 
 /** A device node and the module behind it. */
 export interface DeviceNode {
@@ -23,7 +24,7 @@ export function nodeFailure(node: DeviceNode, error: unknown): Finding {
     case 'ENXIO':
       return { ok: false, detail: message, ...absent(node) };
     case 'EACCES':
-      return { ok: false, detail: message, remedy: giveAccess(node) };
+      return { ok: false, detail: message, ...giveAccess(node, message) };
     default:
       return { ok: false, detail: reason(error) };
   }
@@ -51,8 +52,30 @@ function noModule(module: string, available: false | undefined): string {
         `whose host must load ${module}`;
 }
 
-/** What lets this user have a node, and nobody else where not everybody may. */
-export function giveAccess({ path, everybody }: Pick<DeviceNode, 'path' | 'everybody'>): string {
-  if (everybody) return `chmod 666 ${path}`;
-  return `chgrp ${String(process.getgid?.() ?? 0)} ${path} && chmod 660 ${path}`;
+/** What lets this user have a node, and nobody else where not everybody may; nor takes it from anybody. */
+function giveAccess({ path, everybody }: DeviceNode, message: string): Partial<Finding> {
+  if (everybody) return { remedy: `chmod 666 ${path}` };
+  const group = groupOf(path);
+  const user = loginName();
+  if (group !== undefined && user !== undefined) {
+    const detail = `${message}; it is for the group ${group}, and who gets into that must log in anew`;
+    return { detail, remedy: `usermod -aG ${group} ${user}` };
+  }
+  const own = String(process.getgid?.() ?? 0);
+  return { remedy: `chgrp ${own} ${path} && chmod 660 ${path}` };
+}
+
+/** The group that a node was made for, such as `kvm` by udev: a node can have no other besides. */
+function groupOf(path: string): string | undefined {
+  const { gid, mode } = fs.statSync(path);
+  if (gid === 0 || (mode & 0o060) !== 0o060) return undefined;
+  return new RegExp(`^([^:]+):[^:]*:${String(gid)}:`, 'm').exec(readText('/etc/group') ?? '')?.[1];
+}
+
+function loginName(): string | undefined {
+  try {
+    return os.userInfo().username;
+  } catch {
+    return undefined; // No user of the system's.
+  }
 }

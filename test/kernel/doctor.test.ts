@@ -197,7 +197,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
   it('a KVM that was taken out is loaded again', function () {
     if (spawnSync('modprobe', ['-r', 'kvm_amd']).status !== 0) this.skip();
     const [before, after] = follow('KVM');
-    assert.match(before.detail, /no \/dev\/kvm/);
+    assert.match(before.detail, /^ENOENT.*\/dev\/kvm/);
     assert.equal(before.ok, false);
     assert.equal(before.remedy, 'modprobe kvm_amd');
     assert.equal(after.ok, true);
@@ -305,5 +305,55 @@ describeWith(['tun', 'root'], 'vhost-net doctor, of taps', () => {
         detail: 'vn0 is open already, and there is no other',
       },
     );
+  });
+});
+
+describeWith(['kvm', 'root'], 'vhost-net doctor, of KVM', () => {
+  /** What the doctor says of it where `/dev` has this node alone, after a script. */
+  function kvmAfter(node: string, script: string, doctor = DOCTOR): Check {
+    const dev = ['mount -t tmpfs none /dev', 'mknod -m 666 /dev/null c 1 3', node, script];
+    const lines = [...dev, `${doctor} || true`].join('\n');
+    const text = execFileSync('unshare', ['--mount', 'sh', '-ec', lines], { encoding: 'utf8' });
+    return find(reports(text)[0], 'KVM');
+  }
+
+  const NODE = 'mknod -m 660 /dev/kvm c 10 232';
+
+  it('opens it: a node with no module behind it is none', () => {
+    assert.equal(kvmAfter(NODE, ':').ok, true);
+    const { ok, detail } = kvmAfter('mknod -m 666 /dev/kvm c 10 199', ':');
+    assert.equal(ok, false);
+    assert.match(detail, /^ENODEV/);
+  });
+
+  it('a node that is missing beside its module is made', () => {
+    const { detail, remedy = 'false' } = kvmAfter(':', ':');
+    assert.match(detail, /^ENOENT/);
+    assert.match(remedy, /mknod -m 660 \/dev\/kvm c 10 232$/);
+    assert.equal(kvmAfter(':', remedy).ok, true);
+  });
+
+  it('a node that is for a group stays so, and the user gets into that', () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'etc-'));
+    for (const file of ['passwd', 'group', 'gshadow']) {
+      const text = fs.existsSync(`/etc/${file}`) ? fs.readFileSync(`/etc/${file}`, 'utf8') : '';
+      fs.writeFileSync(path.join(folder, file), text);
+    }
+    const etc = `mount --bind ${folder} /etc`;
+    const node = `${etc}; groupadd -g 64999 virtual; ${NODE}; chgrp virtual /dev/kvm`;
+    try {
+      const user = USER.replace('--clear-groups', '--init-groups');
+      const { detail, remedy = 'false' } = kvmAfter(node, ':', `${user} ${DOCTOR}`);
+      assert.match(detail, /^EACCES.*for the group virtual, .*log in anew$/);
+      assert.equal(remedy, 'usermod -aG virtual nobody');
+      const again = kvmAfter(
+        `${etc}; ${NODE}; chgrp virtual /dev/kvm`,
+        remedy,
+        `${user} ${DOCTOR}`,
+      );
+      assert.equal(again.ok, true);
+    } finally {
+      fs.rmSync(folder, { recursive: true });
+    }
   });
 });

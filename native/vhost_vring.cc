@@ -61,13 +61,20 @@ constexpr const char* NameOf(unsigned long request) {
   }
 }
 
+/// What the number is that a request sets.
+constexpr const char* ArgumentOf(unsigned long request) {
+  return request == VHOST_SET_VRING_BASE     ? "base"
+         : request == VHOST_SET_VRING_ENDIAN ? "endian"
+                                             : "microseconds";
+}
+
 /// vhostSetVringBase, vhostSetVringEndian, vhostSetVringBusyloopTimeout (vhost, index, number)
 template <unsigned long request>
 Napi::Value SetNumber(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.Vhost(0, "vhost");
   const uint32_t index = arguments.Unsigned(1, "index");
-  uint32_t number = arguments.Unsigned(2, "number");
+  uint32_t number = arguments.Unsigned(2, ArgumentOf(request));
   if (!arguments.ok()) return info.Env().Undefined();
   return Finish(info.Env(), VringState<request>(file, index, &number), NameOf(request));
 }

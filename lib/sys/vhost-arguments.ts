@@ -76,3 +76,38 @@ export interface BackendDescriptor {
   /** A tap, a macvtap or a packet socket. */
   readonly descriptor: NativeDescriptor;
 }
+
+/** Any object: of its fields the addon says which one does not fit. */
+export function checkObject(option: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null) throw misuse.type(option, 'an object', value);
+}
+
+/** The rows of a memory table as the addon takes them. */
+export function tableRows(
+  rows: readonly MemoryTableRow[],
+): (readonly [guestAddress: bigint, byteLength: bigint, hostAddress: bigint])[] {
+  if (!Array.isArray(rows)) throw misuse.type('rows', 'an array of rows', rows);
+  return Array.from(rows as readonly MemoryTableRow[], (row, i) => {
+    checkObject(`rows[${String(i)}]`, row);
+    return [row.guestAddress, row.byteLength, row.hostAddress] as const;
+  });
+}
+
+/** The descriptor to set; undefined sets none, and nothing else does: what was forgotten is no wish. */
+export function descriptorOf(
+  option: string,
+  expected: string,
+  given: { readonly descriptor: NativeDescriptor } | undefined,
+): NativeDescriptor | undefined {
+  if (given === undefined) return undefined;
+  const { descriptor } = Object(given) as { descriptor?: unknown };
+  if (typeof descriptor === 'object' && descriptor !== null) return given.descriptor;
+  throw misuse.type(option, expected, given);
+}
+
+/** The same of an eventfd. */
+export function eventfdOf(
+  eventfd: { readonly descriptor: NativeDescriptor } | undefined,
+): NativeDescriptor | undefined {
+  return descriptorOf('eventfd', 'an EventFd, or undefined for none', eventfd);
+}

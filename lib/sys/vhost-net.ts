@@ -1,5 +1,6 @@
 import type { EventFd } from './eventfd.js';
 import { ENDIANS, SINCE, WORKER_KINDS, choose } from './vhost-arguments.js';
+import { checkObject, descriptorOf, eventfdOf, tableRows } from './vhost-arguments.js';
 import type {
   BackendDescriptor,
   DirtyLog,
@@ -203,7 +204,7 @@ export class VhostNet {
    * cover while `VHOST_F_LOG_ALL` is in force.
    */
   setMemTable(rows: readonly MemoryTableRow[]): void {
-    const list = rows.map((row) => [row.guestAddress, row.byteLength, row.hostAddress] as const);
+    const list = tableRows(rows);
     this.#ioctl('VHOST_SET_MEM_TABLE', { rows }, (vhost) => {
       native.vhostSetMemTable(vhost, list);
     });
@@ -219,6 +220,7 @@ export class VhostNet {
    * @throws {RangeError} Outside pages of this package, or too short for what is being logged.
    */
   setLogBase(log: DirtyLog): void {
+    checkObject('log', log);
     this.#ioctl('VHOST_SET_LOG_BASE', { ...log }, (vhost) => {
       native.vhostSetLogBase(vhost, log.hostAddress, log.byteLength);
     });
@@ -230,8 +232,9 @@ export class VhostNet {
    * @throws {VhostSystemError} `EPERM`: no owner.
    */
   setLogFd(eventfd: EventFd | undefined): void {
-    this.#ioctl('VHOST_SET_LOG_FD', { fd: eventfd?.fd ?? NONE }, (vhost) => {
-      native.vhostSetLogFd(vhost, eventfd?.descriptor);
+    const descriptor = eventfdOf(eventfd);
+    this.#ioctl('VHOST_SET_LOG_FD', { fd: descriptor?.fd ?? NONE }, (vhost) => {
+      native.vhostSetLogFd(vhost, descriptor);
     });
   }
 
@@ -325,6 +328,7 @@ export class VhostNet {
    * not cover.
    */
   setVringAddr(index: number, parts: VringAddresses): void {
+    checkObject('parts', parts);
     const { desc, used, avail, log } = parts;
     const flags = log === undefined ? 0 : 1 << VHOST_VRING_F_LOG;
     this.#ioctl('VHOST_SET_VRING_ADDR', { index, flags, ...parts }, (vhost) => {
@@ -334,22 +338,25 @@ export class VhostNet {
 
   /** The eventfd with which the driver wakes the worker. `VHOST_SET_VRING_KICK`; undefined = none. */
   setVringKick(index: number, eventfd: EventFd | undefined): void {
-    this.#ioctl('VHOST_SET_VRING_KICK', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
-      native.vhostSetVringKick(vhost, index, eventfd?.descriptor);
+    const descriptor = eventfdOf(eventfd);
+    this.#ioctl('VHOST_SET_VRING_KICK', { index, fd: descriptor?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringKick(vhost, index, descriptor);
     });
   }
 
   /** The eventfd with which the worker tells of used buffers. `VHOST_SET_VRING_CALL`; undefined = none. */
   setVringCall(index: number, eventfd: EventFd | undefined): void {
-    this.#ioctl('VHOST_SET_VRING_CALL', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
-      native.vhostSetVringCall(vhost, index, eventfd?.descriptor);
+    const descriptor = eventfdOf(eventfd);
+    this.#ioctl('VHOST_SET_VRING_CALL', { index, fd: descriptor?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringCall(vhost, index, descriptor);
     });
   }
 
   /** The eventfd with which the worker tells that a ring is broken. `VHOST_SET_VRING_ERR`. */
   setVringErr(index: number, eventfd: EventFd | undefined): void {
-    this.#ioctl('VHOST_SET_VRING_ERR', { index, fd: eventfd?.fd ?? NONE }, (vhost) => {
-      native.vhostSetVringErr(vhost, index, eventfd?.descriptor);
+    const descriptor = eventfdOf(eventfd);
+    this.#ioctl('VHOST_SET_VRING_ERR', { index, fd: descriptor?.fd ?? NONE }, (vhost) => {
+      native.vhostSetVringErr(vhost, index, descriptor);
     });
   }
 
@@ -361,9 +368,11 @@ export class VhostNet {
    * ever set; `ENOTSOCK`: neither tap nor packet socket; `EINVAL`: a tun descriptor without an interface.
    */
   setBackend(index: number, backend: BackendDescriptor | undefined): void {
-    const fd = backend?.descriptor.fd ?? NONE;
+    const expected = 'an object with a descriptor, or undefined for none';
+    const descriptor = descriptorOf('backend', expected, backend);
+    const fd = descriptor?.fd ?? NONE;
     this.#ioctl('VHOST_NET_SET_BACKEND', { index, fd }, (vhost) => {
-      native.vhostNetSetBackend(vhost, index, backend?.descriptor);
+      native.vhostNetSetBackend(vhost, index, descriptor);
     });
   }
 

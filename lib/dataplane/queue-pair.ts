@@ -167,14 +167,14 @@ export class QueuePair {
   /**
    * Blocks this thread until the worker calls for a ring, which is drained then, or gives one up.
    *
-   * @returns The ring that was given up.
+   * @returns How often the worker has called, and the ring that was given up.
    */
-  wait(events: VringEvents, milliseconds: number): 'receive' | 'transmit' | undefined {
+  wait(events: VringEvents, milliseconds: number): { calls: number; broken?: RingName } {
     const { receive, transmit } = this;
     const signalled = EventFd.wait(milliseconds, events.call, receive.err, transmit.err);
-    if ((signalled & 1) !== 0) events.call.drain();
-    if ((signalled & 6) === 0) return undefined;
-    return (signalled & 2) !== 0 ? 'receive' : 'transmit';
+    const calls = (signalled & 1) === 0 ? 0 : events.call.drain();
+    if ((signalled & 6) === 0) return { calls };
+    return { calls, broken: (signalled & 2) !== 0 ? 'receive' : 'transmit' };
   }
 
   /**

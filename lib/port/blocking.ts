@@ -14,6 +14,11 @@ import type { NetHeader } from '../ring/net-header.js';
  */
 const SLICE = 200;
 
+/** Who counts the worker's calls. */
+interface Called {
+  called(count: number): void;
+}
+
 /** What blocking calls work with. */
 export interface BlockingOptions {
   readonly pair: QueuePair;
@@ -41,7 +46,7 @@ export class Blocking {
     const { pair, receive } = this.#options;
     receive.checkBlocking();
     let taken = 0;
-    this.#until(timeoutMs, pair.receive, () => (taken = receive.takeBatch()) > 0);
+    this.#until(timeoutMs, pair.receive, receive, () => (taken = receive.takeBatch()) > 0);
     return taken;
   }
 
@@ -70,16 +75,17 @@ export class Blocking {
   }
 
   #untilTransmit(timeoutMs: number, events: VringEvents, done: () => boolean): boolean {
+    const { waiters } = this.#options.transmit;
     try {
-      return this.#until(timeoutMs, events, done);
+      return this.#until(timeoutMs, events, waiters, done);
     } finally {
       // The calls that were taken here are news to whoever waits for `drain` in the event loop.
-      if (!events.call.closed) events.call.signal();
+      if (!events.call.closed) waiters.nudge();
     }
   }
 
   /** Tries and waits in turns. A repair may come between, and may end the port. */
-  #until(timeoutMs: number, events: VringEvents, done: () => boolean): boolean {
+  #until(timeoutMs: number, events: VringEvents, ring: Called, done: () => boolean): boolean {
     const { pair, transmit, recovery } = this.#options;
     const deadline = performance.now() + timeoutMs;
     for (;;) {
@@ -87,7 +93,8 @@ export class Blocking {
       if (!pair.closed) transmit.flush(); // what the end of a turn would do
       const left = deadline - performance.now();
       if (left <= 0) return false;
-      const broken = pair.wait(events, Math.ceil(Math.min(left, SLICE)));
+      const { calls, broken } = pair.wait(events, Math.ceil(Math.min(left, SLICE)));
+      ring.called(calls);
       if (broken) recovery.report(ringBroken(broken));
       recovery.attend();
       if (pair.closed) throw new VhostError('ERR_VHOST_CLOSED', 'the port is closed');

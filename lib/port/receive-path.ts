@@ -83,8 +83,8 @@ export class ReceivePath {
   /** Begins to listen to the worker. */
   start(): void {
     this.#publish();
-    this.#events.call.watch(() => {
-      this.#counters.calls++;
+    this.#events.call.watch((count) => {
+      this.called(count);
       this.#coalescing.called();
       if (!this.#busy) this.#turn();
     });
@@ -93,6 +93,11 @@ export class ReceivePath {
     });
     this.listen();
     this.resumed();
+  }
+
+  /** The worker has called so often. */
+  called(count: number): void {
+    this.#counters.calls += count;
   }
 
   /** Hears of handlers to come; again after all listeners were removed, this one with them. */
@@ -312,7 +317,7 @@ export class ReceivePath {
   }
 
   #publish(): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#queue.unpublished === 0) return;
     if (this.#queue.publish()) {
       this.#counters.kicks++;
       this.#events.kick.signal();

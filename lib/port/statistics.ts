@@ -12,11 +12,11 @@ export interface RingCounters {
   bytes: number;
   /** How often something was made visible to the device, or found to be used by it. */
   batches: number;
-  /** How often the worker was woken. */
+  /** How often the worker was told that there is something for it. */
   kicks: number;
-  /** How often it did not have to be. */
+  /** How often something was made visible to it, and it did not want to be told. */
   kicksSuppressed: number;
-  /** How often the worker called. */
+  /** How often the worker called; several calls may be one turn of the event loop. */
   calls: number;
 }
 

@@ -68,7 +68,8 @@ export class TransmitPath {
   readonly #reservations: Reservations;
   readonly #onFault: (fault: Fault) => void;
   readonly #loans: Loans;
-  readonly #waiters: TransmitWaiters;
+  /** Who waits for this ring. */
+  readonly waiters: TransmitWaiters;
   /** Bytes of the longest frame that fits one slot; -1 when nothing may be sent. */
   #longestShort: number;
   /** Bytes of the frames that are offered and not published. */
@@ -90,7 +91,7 @@ export class TransmitPath {
     this.#loans = new Loans(queue, slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
     this.#transmitter = new Transmitter(queue, slots, limits, this.#loans);
-    this.#waiters = new TransmitWaiters({
+    this.waiters = new TransmitWaiters({
       port: options.port,
       queueIndex: options.queueIndex ?? 0,
       queue,
@@ -106,7 +107,7 @@ export class TransmitPath {
       this.#onFault(ringBroken('transmit'));
     });
     this.#events.err.unref();
-    this.#waiters.start();
+    this.waiters.start();
   }
 
   send(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
@@ -224,7 +225,7 @@ export class TransmitPath {
   cancel(reservation: Reservation): void {
     if (this.#closed) throw closed();
     this.#transmitter.cancel(this.#reservations.use(reservation));
-    this.#waiters.roomMade();
+    this.waiters.roomMade();
   }
 
   flush(): void {
@@ -237,7 +238,7 @@ export class TransmitPath {
     } else {
       this.#counters.kicksSuppressed++;
     }
-    this.#waiters.wantLoans();
+    this.waiters.wantLoans();
   }
 
   #countBatch(): void {
@@ -250,7 +251,7 @@ export class TransmitPath {
   drained(): Promise<void> {
     if (this.#closed) return Promise.reject(closed());
     this.flush();
-    return this.#waiters.drained();
+    return this.waiters.drained();
   }
 
   /** Frames that the worker has not completed, and how far it is; nothing is taken back. */
@@ -272,25 +273,25 @@ export class TransmitPath {
    */
   recover(base: number, anew: boolean): RingRecovery {
     const { unsent, unknown, completed } = this.#transmitter.account(base);
-    this.#waiters.count(completed);
+    this.waiters.count(completed);
     if (!anew && unknown === 0) return { base, unsent: 0, unknown: 0 };
     if (this.#queue.unpublished > 0) this.#countBatch();
     this.#transmitter.restart(this.#reservations.bySlot);
     const frames = unsent + unknown;
     this.#lost += frames;
-    this.#waiters.count(frames);
-    if (frames > 0) this.#waiters.reject(lost(frames));
+    this.waiters.count(frames);
+    if (frames > 0) this.waiters.reject(lost(frames));
     return { base: 0, unsent, unknown };
   }
 
   /** The ring goes on after a repair: who waited for room has it, and is told in a turn of its own. */
   resumed(): void {
-    this.#events.call.signal();
+    this.waiters.nudge();
   }
 
   /** It will not go on: who waits for frames is told why. */
   giveUp(error: VhostError): void {
-    this.#waiters.giveUp(error);
+    this.waiters.giveUp(error);
   }
 
   /** Whether something of this arena is still out; it will not be lent from again. */
@@ -304,7 +305,7 @@ export class TransmitPath {
     this.#closed = true;
     this.#longestShort = -1;
     this.#queue.closeRun();
-    this.#waiters.close(closed());
+    this.waiters.close(closed());
   }
 
   /** The device is gone: other ports' frames go back to them. */
@@ -316,7 +317,7 @@ export class TransmitPath {
   reclaim(): number {
     try {
       const count = this.#transmitter.reclaim();
-      this.#waiters.count(count);
+      this.waiters.count(count);
       return count;
     } catch (error) {
       this.#onFault({ cause: 'corrupt', ring: 'transmit', message: (error as Error).message });
@@ -327,10 +328,9 @@ export class TransmitPath {
   statistics(): TransmitStatistics {
     this.reclaim();
     const { inFlight, unpublished } = this.#queue;
-    const { calls } = this.#waiters;
     const frames = this.#counters.frames + unpublished;
     const bytes = this.#counters.bytes + this.#unpublishedBytes;
-    const { full, lost } = { full: this.#full, lost: this.#lost };
+    const [full, lost, { calls }] = [this.#full, this.#lost, this.waiters];
     return { ...this.#counters, frames, bytes, calls, full, lost, inFlight };
   }
 
@@ -371,7 +371,7 @@ export class TransmitPath {
   #refuse(): false {
     this.flush();
     this.#full++;
-    this.#waiters.wantRoom();
+    this.waiters.wantRoom();
     return false;
   }
 

@@ -35,6 +35,8 @@ export class TransmitWaiters {
   calls = 0;
 
   readonly #options: TransmitWaitersOptions;
+  /** How often {@link nudge} signalled in the worker's place, and nobody has looked since. */
+  #nudges = 0;
   #completed = 0;
   #armed = false;
   #needRoom = false;
@@ -50,13 +52,25 @@ export class TransmitWaiters {
   /** Begins to listen to the worker. */
   start(): void {
     const { call } = this.#options;
-    call.watch(() => {
-      this.calls++;
+    call.watch((count) => {
+      this.called(count);
       this.look();
     });
     // Nothing to wait for keeps the process alive; what the caller waits for does.
     call.unref();
     this.#rest();
+  }
+
+  /** The eventfd was signalled so often. */
+  called(count: number): void {
+    this.calls += Math.max(0, count - this.#nudges);
+    this.#nudges = 0;
+  }
+
+  /** Who waits is told in a turn of its own. */
+  nudge(): void {
+    this.#nudges++;
+    this.#options.call.signal();
   }
 
   /** So many frames are completed, or lost: nobody waits for them any more. */
@@ -77,7 +91,7 @@ export class TransmitWaiters {
 
   /** A slot became free without the worker's doing; who was refused may wait for this very one. */
   roomMade(): void {
-    if (this.#needRoom) this.#options.call.signal();
+    if (this.#needRoom) this.nudge();
   }
 
   /** When every frame that is offered now is completed. */
@@ -154,7 +168,7 @@ export class TransmitWaiters {
     this.#armed = true;
     call.ref();
     // They may be used already, and then no call comes: signal it to ourselves.
-    if (queue.armCalls(Math.max(1, Math.min(first, most)))) call.signal();
+    if (queue.armCalls(Math.max(1, Math.min(first, most)))) this.nudge();
   }
 
   #rest(): void {

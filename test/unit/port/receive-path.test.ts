@@ -80,6 +80,31 @@ describe('ReceivePath', () => {
     return first;
   }
 
+  it('counts each call, also of those that are one turn of the loop', async () => {
+    call.signal();
+    call.signal();
+    await settled();
+    assert.equal(path.statistics().calls, 2);
+  });
+
+  it('counts a kick as suppressed only where there was something to show', async () => {
+    const { kicks, kicksSuppressed } = path.statistics();
+    const kept: Frame[] = [];
+    port.on('receive', (batch) => {
+      for (const frame of batch) kept.push(frame.hold());
+    });
+    arrive(1);
+    await settled();
+    assert.equal(kept.length, 1); // so that no slot went back
+    assert.deepEqual(
+      [path.statistics().kicks, path.statistics().kicksSuppressed],
+      [kicks, kicksSuppressed],
+    );
+    kept[0]?.release();
+    await settled();
+    assert.equal(path.statistics().kicks + path.statistics().kicksSuppressed, 1 + kicks);
+  });
+
   it('gives a handler what came while there was none', async () => {
     arrive(7);
     await settled();

@@ -64,6 +64,20 @@ describe('TransmitPath', () => {
     return device.read(chain).subarray(HEADER_SIZE);
   }
 
+  it('counts the calls of the device, and not those that it makes itself', async () => {
+    const looked = () => new Promise((resolve) => setTimeout(resolve, 0));
+    const reservation = path.reserve(40);
+    assert.ok(reservation);
+    while (path.send(new Uint8Array(40), undefined));
+    path.cancel(reservation); // There is room, which who was refused is told by a signal.
+    await looked();
+    assert.equal(path.statistics().calls, 0);
+    events[1]?.signal();
+    path.resumed();
+    await looked();
+    assert.equal(path.statistics().calls, 1);
+  });
+
   it('scatters a long frame over as many slots as it takes', () => {
     const frame = Uint8Array.from({ length: 3 * STRIDE + 7 }, (_, i) => i);
     assert.equal(path.send(frame, undefined), true);

@@ -7,6 +7,7 @@ import { debuglog, inspect } from 'node:util';
 
 import { VhostSystemError } from './errors.js';
 import { featureBits } from './uapi/features.js';
+import * as tun from './uapi/tun.js';
 
 const log = debuglog('vhost-net');
 
@@ -78,18 +79,59 @@ export function ioctl<T>(fd: number, request: string, args: IoctlArguments, call
 
 /** One line in the manner of strace. */
 function printIoctl({ fd, request, arguments: args, result, error }: IoctlMessage): string {
-  const given = Object.entries(args).map(([name, value]) => `${name}=${printValue(value, name)}`);
-  const fields = given.length === 0 ? '' : `, {${given.join(', ')}}`;
-  const answer = result === undefined ? '' : ` => ${printValue(result, request)}`;
+  const given = printFields(args, request);
+  const fields = given === '' ? '' : `, {${given}}`;
+  const answer = result === undefined ? '' : ` => ${printValue(result, request, 'result')}`;
   const end = error ? `-1 ${error.code} (${error.message.split(/: |, /)[1] ?? ''})` : '0';
   return `ioctl(${String(fd)}, ${request}${fields}${answer}) = ${end}`;
 }
 
-/** Feature sets by their names, what else is a bigint as an address. */
-function printValue(value: unknown, of: string): string {
-  if (typeof value !== 'bigint') return inspect(value, { breakLength: Infinity, depth: 4 });
-  if (of !== 'features' && !of.startsWith('VHOST_GET_FEATURES')) return `0x${value.toString(16)}`;
-  return `[${featureBits(value)
-    .map(({ name }) => name)
-    .join('|')}]`;
+function printFields(fields: object, request: string): string {
+  return Object.entries(fields)
+    .map(([name, value]) => `${name}=${printValue(value, request, name)}`)
+    .join(', ');
 }
+
+/** Sets by the names of their bits, descriptors by their numbers, what else is a bigint as an address. */
+function printValue(value: unknown, request: string, name: string): string {
+  if (typeof value === 'bigint') {
+    return isFeatures(request, name)
+      ? printSet(featureBits(value).map((one) => one.name))
+      : `0x${value.toString(16)}`;
+  }
+  const flags = FLAGS[request];
+  const isFlags = name === 'flags' || request === 'TUNGETFEATURES';
+  if (flags && isFlags && typeof value === 'number') return printFlags(value, flags);
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) {
+    return inspect(value, { breakLength: Infinity, maxArrayLength: 16 });
+  }
+  if (Array.isArray(value)) {
+    return `[${value.map((one) => printValue(one, request, name)).join(', ')}]`;
+  }
+  const { fd } = value as { fd?: unknown };
+  return typeof fd === 'number' ? String(fd) : `{${printFields(value, request)}}`;
+}
+
+function isFeatures(request: string, name: string): boolean {
+  return name === 'features' || request.startsWith('VHOST_GET_FEATURES');
+}
+
+/** What flags of a request are. */
+const FLAGS: Readonly<Record<string, RegExp>> = {
+  TUNSETIFF: /^IFF_/,
+  TUNGETIFF: /^IFF_/,
+  TUNGETFEATURES: /^IFF_/,
+  TUNSETOFFLOAD: /^TUN_F_/,
+};
+
+/** What has no name here stays a number. */
+function printFlags(value: number, which: RegExp): string {
+  const known = Object.entries(tun).filter(
+    ([name, bit]) => which.test(name) && (value & bit) !== 0,
+  );
+  const rest = known.reduce((left, [, bit]) => left & ~bit, value);
+  const names = known.map(([name]) => name);
+  return printSet(rest === 0 ? names : [...names, `0x${rest.toString(16)}`]);
+}
+
+const printSet = (names: readonly string[]) => `[${names.join('|')}]`;

@@ -73,6 +73,8 @@ describe('the channel vhost-net:ioctl', () => {
 });
 
 describe('NODE_DEBUG=vhost-net', () => {
+  const eventFd = createRequire(__filename).resolve('#lib/sys/eventfd');
+
   /** What a script over `ioctl` prints on stderr, without the time and process that Node puts before. */
   function debugged(script: string): string[] {
     const require = createRequire(__filename);
@@ -110,6 +112,33 @@ describe('NODE_DEBUG=vhost-net', () => {
       'ioctl(7, VHOST_GET_VRING_BASE, {index=1} => 5) = 0',
       'ioctl(7, VHOST_SET_LOG_BASE, {hostAddress=0x1000, byteLength=0x1}) = 0',
       'ioctl(7, VHOST_SET_OWNER) = -1 EBUSY (resource busy or locked)',
+    ]);
+  });
+
+  it('prints flags by name, addresses in hexadecimal however deep, and descriptors by number', () => {
+    const lines = debugged(`
+      ioctl(7, 'TUNSETIFF', { name: 'vn0', flags: 0x5002 }, () => 'vn0');
+      ioctl(7, 'TUNGETIFF', {}, () => ({ name: 'vn0', flags: 0x0902 }));
+      ioctl(7, 'TUNGETFEATURES', {}, () => 0x710f);
+      ioctl(7, 'TUNSETOFFLOAD', { flags: 0x61 }, () => {});
+      ioctl(7, 'TUNSETOFFLOAD', { flags: 0 }, () => {});
+      const row = { guestAddress: 4096n, byteLength: 16n, hostAddress: 0x7f0000000000n };
+      ioctl(7, 'VHOST_SET_MEM_TABLE', { rows: [row, row] }, () => {});
+      ioctl(7, 'VHOST_SET_VRING_ADDR', { index: 1, flags: 1, desc: 16n }, () => {});
+      const eventfd = new (require(${JSON.stringify(eventFd)}).EventFd)();
+      ioctl(7, 'TUNGETDEVNETNS', {}, () => eventfd.descriptor);
+      console.error(eventfd.fd);`);
+    const row = '{guestAddress=0x1000, byteLength=0x10, hostAddress=0x7f0000000000}';
+    const fd = lines.pop() ?? '';
+    assert.deepEqual(lines, [
+      "ioctl(7, TUNSETIFF, {name='vn0', flags=[IFF_TAP|IFF_NO_PI|IFF_VNET_HDR]} => 'vn0') = 0",
+      "ioctl(7, TUNGETIFF => {name='vn0', flags=[IFF_TAP|IFF_MULTI_QUEUE|IFF_PERSIST]}) = 0",
+      'ioctl(7, TUNGETFEATURES => [IFF_TUN|IFF_TAP|IFF_MULTI_QUEUE|IFF_NO_PI|IFF_VNET_HDR|0x200c]) = 0',
+      'ioctl(7, TUNSETOFFLOAD, {flags=[TUN_F_CSUM|TUN_F_USO4|TUN_F_USO6]}) = 0',
+      'ioctl(7, TUNSETOFFLOAD, {flags=[]}) = 0',
+      `ioctl(7, VHOST_SET_MEM_TABLE, {rows=[${row}, ${row}]}) = 0`,
+      'ioctl(7, VHOST_SET_VRING_ADDR, {index=1, flags=1, desc=0x10}) = 0',
+      `ioctl(7, TUNGETDEVNETNS => ${fd}) = 0`,
     ]);
   });
 });

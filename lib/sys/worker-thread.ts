@@ -114,13 +114,10 @@ export class WorkerThread {
    * @throws {VhostError} `ERR_VHOST_CLOSED`.
    */
   setScheduling(scheduling: Partial<WorkerScheduling>): void {
+    checkScheduling(scheduling);
     const now = this.scheduling();
     const { policy = now.policy, nice = now.nice } = scheduling;
     const { priority = policy === now.policy ? now.priority : 0 } = scheduling;
-    const names = Object.keys(POLICIES);
-    if (!names.includes(policy)) throw misuse.range('policy', names.join(', '), policy);
-    checkInteger('priority', priority, 0, 99);
-    checkInteger('nice', nice, -20, 19);
     native.workerSetScheduling(this.#open(), POLICIES[policy], priority, nice);
   }
 
@@ -146,6 +143,21 @@ export class WorkerThread {
 /** The most that any kernel can have, CONFIG_NR_CPUS, is 8192. */
 function isCpu(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 8192;
+}
+
+const FIELDS = ['policy', 'priority', 'nice'];
+
+function checkScheduling(scheduling: Partial<WorkerScheduling>): void {
+  if (typeof (scheduling as unknown) !== 'object' || (scheduling as unknown) === null) {
+    throw misuse.type('scheduling', 'an object', scheduling);
+  }
+  const other = Object.keys(scheduling).find((name) => !FIELDS.includes(name));
+  if (other !== undefined) throw misuse.unknown(other, FIELDS);
+  const { policy = 'other', priority = 0, nice = 0 } = scheduling;
+  const names = Object.keys(POLICIES);
+  if (!names.includes(policy)) throw misuse.range('policy', names.join(', '), policy);
+  checkInteger('priority', priority, 0, 99);
+  checkInteger('nice', nice, -20, 19);
 }
 
 function checkInteger(option: string, value: unknown, least: number, most: number): void {

@@ -30,6 +30,7 @@ function help(): number {
 }
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
+  if (args.includes('--help')) return help();
   switch (command) {
     case 'doctor': {
       const { doctor } = await import('./doctor.js');
@@ -42,13 +43,11 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       return typeof options === 'string' ? usage(`trace: ${options}`) : trace(options);
     }
     case 'forward': {
-      if (args.includes('--help')) return help();
       const { forward, forwardOptions } = await import('./forward.js');
       const options = forwardOptions(args);
       return typeof options === 'string' ? usage(`forward: ${options}`) : forward(options);
     }
     case 'vm': {
-      if (args.includes('--help')) return help();
       const { vm, vmOptions } = await import('./vm.js');
       const options = vmOptions(args);
       return typeof options === 'string' ? usage(`vm: ${options}`) : vm(options);

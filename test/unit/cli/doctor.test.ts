@@ -135,7 +135,11 @@ describe('vhost-net doctor, of a worker that could not be made', () => {
 
 describe('vhost-net', () => {
   it('explains itself, and what it does not know', () => {
-    assert.match(command(['--help']).stdout, /^usage: vhost-net COMMAND/);
+    for (const args of [['--help'], ['doctor', '--help'], ['trace', '--help']]) {
+      const { status, stdout } = command(args);
+      assert.equal(status, 0);
+      assert.match(stdout, /^usage: vhost-net COMMAND/);
+    }
     for (const args of [[], ['frobnicate'], ['doctor', '--yaml']]) {
       const { status, stderr } = command(args);
       assert.equal(status, 2);

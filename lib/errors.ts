@@ -82,7 +82,6 @@ const HINTS: Readonly<Record<string, string>> = {
     'no memory, or a limit of address space (RLIMIT_AS) or of mappings (vm.max_map_count) is reached',
   'VHOST_SET_OWNER EBUSY': 'this descriptor already has an owner: open a new one',
   'VHOST_SET_OWNER ENOMEM': `no memory, or ${PROCESSES}`,
-  'VHOST_SET_FEATURES EFAULT': 'VHOST_F_LOG_ALL: set the memory table and the log first',
   'VHOST_SET_FORK_FROM_OWNER EBUSY': 'the worker is there already: call it before setOwner()',
   'VHOST_SET_MEM_TABLE E2BIG': 'more regions than the parameter max_mem_regions of module vhost',
   'VHOST_SET_VRING_NUM EBUSY': 'the vring runs: take its backend off first',

@@ -36,6 +36,9 @@ const NONE = -1;
  * One descriptor of `/dev/vhost-net`: two vrings (0 = receive, 1 = transmit, as the driver sees
  * them) and, once it has an owner, one kernel worker for both. One method for each ioctl; which order
  * is legal is the kernel's to say, and said here where it was seen.
+ *
+ * What is not here: `VHOST_NEW_WORKER` and its three likes, which vhost-net does not serve; and messages
+ * of an IOTLB, which are no ioctls: with `VIRTIO_F_ACCESS_PLATFORM` no ring starts without them (`EFAULT`).
  */
 export class VhostNet {
   /** Where the device node is. */
@@ -135,8 +138,7 @@ export class VhostNet {
    * The feature bits in force from now on. `VHOST_SET_FEATURES`; needs no owner. Decides how long the
    * header before each frame is: 12 bytes with `VIRTIO_F_VERSION_1` or `VIRTIO_NET_F_MRG_RXBUF`, else 10.
    *
-   * @throws {VhostSystemError} `ENOTSUP`: a bit that {@link getFeatures} does not have; `EFAULT`:
-   * `VHOST_F_LOG_ALL` without a memory table.
+   * @throws {VhostSystemError} `ENOTSUP`: a bit that {@link getFeatures} does not have.
    * @throws {RangeError} `VHOST_F_LOG_ALL` while {@link setLogBase} does not cover the memory table.
    */
   setFeatures(features: bigint): void {

@@ -149,9 +149,14 @@ function readCounts(title, file, status) {
   return counts;
 }
 
-/** The tables of what the runs in the lab traced; with --only, of these files alone. */
-function writeTables(folder) {
+/** The tables of what the runs in the lab traced; with --only, of these files alone. Of what failed: none. */
+function writeTables(folder, failed) {
   const files = fs.readdirSync(folder).filter((file) => file.endsWith('.trace'));
+  if (failed > 0 || files.length === 0) {
+    const why = failed > 0 ? 'tests failed' : 'nothing ran in the lab';
+    console.log(`\ndocs/kernels.md stays as it was: ${why}`);
+    return;
+  }
   const traces = files.map((file) => JSON.parse(fs.readFileSync(path.join(folder, file), 'utf8')));
   const { kernelTables } = require(path.join(root, 'out/test/support/kernel-tables.js'));
   fs.writeFileSync(path.join(root, 'docs/kernels.md'), kernelTables(traces));
@@ -167,7 +172,7 @@ function main() {
       const counts = runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
     }
-    if (tables) writeTables(folder);
+    if (tables) writeTables(folder, total.failed);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }

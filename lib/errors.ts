@@ -58,6 +58,10 @@ const LINUX_ERRORS: ReadonlyMap<number, [code: string, text: string]> = new Map(
 const PROCESSES = 'a limit of processes (RLIMIT_NPROC, pids cgroup) is reached';
 const NET_ADMIN = 'needs CAP_NET_ADMIN in the namespace of the interface';
 
+const UNKNOWN = "this kernel's vhost-net does not know that request";
+const NO_EVENTFD = 'that descriptor is no eventfd';
+const RUNS = 'the vring runs: take its backend off first';
+
 /** What to do about it, by request (or syscall and path) and errno. */
 const HINTS: Readonly<Record<string, string>> = {
   'open /dev/vhost-net ENOENT': 'load the module: modprobe vhost_net',
@@ -80,13 +84,35 @@ const HINTS: Readonly<Record<string, string>> = {
   'pthread_create EAGAIN': PROCESSES,
   'mmap ENOMEM':
     'no memory, or a limit of address space (RLIMIT_AS) or of mappings (vm.max_map_count) is reached',
+  'VHOST_ EPERM': 'this process is not the owner of that descriptor: setOwner() first',
+  'VHOST_ ENOBUFS': 'vhost-net has vrings 0 and 1',
+  'VHOST_ ENOTTY': UNKNOWN,
+  'VHOST_ ENOTSUP': 'a bit that this kernel does not offer: ask for those first',
+  'VHOST_GET_FEATURES_ARRAY EPERM': UNKNOWN,
+  'VHOST_GET_FEATURES_ARRAY ENOBUFS': UNKNOWN,
+  'VHOST_SET_FEATURES_ARRAY EPERM': UNKNOWN,
+  'VHOST_SET_FEATURES_ARRAY ENOBUFS': UNKNOWN,
+  'VHOST_GET_FORK_FROM_OWNER EPERM': UNKNOWN,
+  'VHOST_GET_FORK_FROM_OWNER ENOBUFS': UNKNOWN,
+  'VHOST_SET_FORK_FROM_OWNER EPERM': UNKNOWN,
+  'VHOST_SET_FORK_FROM_OWNER ENOBUFS': UNKNOWN,
   'VHOST_SET_OWNER EBUSY': 'this descriptor already has an owner: open a new one',
   'VHOST_SET_OWNER ENOMEM': `no memory, or ${PROCESSES}`,
   'VHOST_SET_FORK_FROM_OWNER EBUSY': 'the worker is there already: call it before setOwner()',
   'VHOST_SET_MEM_TABLE E2BIG': 'more regions than the parameter max_mem_regions of module vhost',
-  'VHOST_SET_VRING_NUM EBUSY': 'the vring runs: take its backend off first',
-  'VHOST_SET_VRING_BASE EBUSY': 'the vring runs: take its backend off first',
+  'VHOST_SET_MEM_TABLE EFAULT': 'a region that goes beyond the last address',
+  'VHOST_SET_LOG_FD EINVAL': NO_EVENTFD,
+  'VHOST_SET_VRING_KICK EINVAL': NO_EVENTFD,
+  'VHOST_SET_VRING_CALL EINVAL': NO_EVENTFD,
+  'VHOST_SET_VRING_ERR EINVAL': NO_EVENTFD,
+  'VHOST_SET_VRING_NUM EBUSY': RUNS,
+  'VHOST_SET_VRING_NUM EINVAL': 'a vring has a power of 2 of descriptors, at most 32768',
+  'VHOST_SET_VRING_BASE EBUSY': RUNS,
+  'VHOST_SET_VRING_BASE EINVAL': 'an index has 16 bits',
+  'VHOST_SET_VRING_ADDR EINVAL':
+    'the avail ring must be 2-aligned, the used ring and its log 4-aligned',
   'VHOST_NET_SET_BACKEND EFAULT': 'set the memory table and the addresses of the vring first',
+  'VHOST_NET_SET_BACKEND EINVAL': 'the tap has no interface, or not any more',
   'VHOST_NET_SET_BACKEND ENOTSOCK': 'the backend must be a tap, a macvtap or a packet socket',
   'sched_setscheduler EPERM': 'needs CAP_SYS_NICE',
   'sched_setaffinity EPERM': 'needs CAP_SYS_NICE: the worker is a kernel thread',
@@ -95,6 +121,8 @@ const HINTS: Readonly<Record<string, string>> = {
   'TUNSETIFF EPERM': 'needs CAP_NET_ADMIN, or a tap that was created for this user',
   'TUNSETIFF EBUSY': 'somebody has this tap open: another process, or another port of this one',
   'TUNSETIFF EINVAL': 'an interface of that name is no tap, or differs in its multi_queue flag',
+  'TUNGETIFF EBADFD': 'that descriptor has no interface, or not any more',
+  'TUNSETOFFLOAD EINVAL': "a bit that this kernel's taps lack, or without one that it needs",
   'TUNGETDEVNETNS EPERM': NET_ADMIN,
   'TUNSETVNETHDRSZ EINVAL': 'a virtio-net header has at least 10 bytes',
   'TUNSETSTEERINGEBPF EINVAL': 'steering must be a descriptor of a socket filter in eBPF',
@@ -126,7 +154,9 @@ const HINTS: Readonly<Record<string, string>> = {
 /** From the nearest to the most general. A namespace has a name of its own in its path, a macvtap a number. */
 function hintFor(code: string, syscall: string, request: string, path = ''): string | undefined {
   const place = path.replace(/^(\/run\/netns\/|\/dev\/tap).*/, '$1');
-  const keys = [`${request} ${code}`, `${syscall} ${place} ${code}`, `${syscall} ${code}`, code];
+  const room = request.replace(/^(VHOST_).*/, '$1');
+  const keys = [`${request} ${code}`, `${room} ${code}`, `${syscall} ${place} ${code}`];
+  keys.push(`${syscall} ${code}`, code);
   const key = keys.find((one) => Object.hasOwn(HINTS, one));
   return key === undefined ? undefined : HINTS[key];
 }

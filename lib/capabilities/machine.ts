@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import { spawnSync } from 'node:child_process';
 
 import { check, codeOf } from './check.js';
 import type { Check, Finding } from './check.js';
@@ -60,8 +60,13 @@ function openVSwitch(): Finding {
     const remedy = findProgram('apt-get') && 'apt-get install -y openvswitch-switch';
     return { ok: false, detail: 'to join taps in a switch; no ovs-vsctl', remedy };
   }
-  const socket = '/var/run/openvswitch/db.sock';
-  if (fs.existsSync(socket)) return { ok: true, detail: `${program}, and its database runs` };
+  // Asked, and not only looked for: a socket stays behind a server that was killed.
+  const question = ['--timeout=2', '--no-wait', 'list', 'Open_vSwitch'];
+  const { status, stderr } = spawnSync(program, question, { encoding: 'utf8' });
+  if (status === 0) return { ok: true, detail: `${program}, and its database runs` };
+  if (stderr.includes('Permission denied')) {
+    return { ok: false, detail: `${program} is there, its database is not for this user` };
+  }
   const remedy = '/usr/share/openvswitch/scripts/ovs-ctl start --system-id=random';
   return { ok: false, detail: `${program} is there, its database does not run`, remedy };
 }

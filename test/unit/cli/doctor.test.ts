@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
+import { temporaryFolder } from '../../support/packed.js';
 import type { Capabilities } from '#lib/capabilities/capabilities';
+import type { Check } from '#lib/capabilities/check';
 import { toText } from '#lib/cli/doctor';
 import { featureBits } from '#lib/uapi/features';
 
@@ -96,6 +99,27 @@ describe('vhost-net doctor, of limits', () => {
         { env: { ...process.env, npm_lifecycle_event: 'npx' }, stdio: 'inherit' })`;
     const script = `"$NODE" -e "${npx.replace(/["$]/g, '\\$&')}"`;
     assert.equal(remedy(script), 'as root: prlimit --nofile=1024 --pid SHELL');
+  });
+});
+
+describe('vhost-net doctor, of Open vSwitch', () => {
+  /** What is said of it where its sockets are in this folder. */
+  function openVSwitch(folder: string): Check | undefined {
+    const { stdout } = command(['doctor', '--json'], { OVS_RUNDIR: folder });
+    return (JSON.parse(stdout) as Capabilities).checks.find(({ name }) => name === 'Open vSwitch');
+  }
+
+  it('does not take the socket of a database that was killed for one that runs', function () {
+    if (spawnSync('ovs-vsctl', ['--version']).status !== 0) this.skip();
+    const folder = temporaryFolder();
+    const socket = path.join(folder, 'db.sock');
+    const script = `require('net').createServer().listen(${JSON.stringify(socket)},
+      () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', script]);
+    assert.ok(fs.existsSync(socket));
+    const found = openVSwitch(folder);
+    assert.equal(found?.ok, false);
+    assert.match(found.detail, /its database does not run$/);
   });
 });
 

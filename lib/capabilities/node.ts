@@ -67,9 +67,18 @@ function giveAccess({ path, everybody }: DeviceNode, message: string): Partial<F
 
 /** The group that a node was made for, such as `kvm` by udev: a node can have no other besides. */
 function groupOf(path: string): string | undefined {
-  const { gid, mode } = fs.statSync(path);
+  const { gid, mode } = lookAt(path);
   if (gid === 0 || (mode & 0o060) !== 0o060) return undefined;
   return new RegExp(`^([^:]+):[^:]*:${String(gid)}:`, 'm').exec(readText('/etc/group') ?? '')?.[1];
+}
+
+/** Where not even that is allowed: what root has to itself. */
+function lookAt(path: string): { gid: number; mode: number } {
+  try {
+    return fs.statSync(path);
+  } catch {
+    return { gid: 0, mode: 0 };
+  }
 }
 
 function loginName(): string | undefined {

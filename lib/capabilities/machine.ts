@@ -21,6 +21,7 @@ export function machineChecks(): Check[] {
 
 const USES: Readonly<Record<CapabilityName, string>> = {
   CAP_NET_ADMIN: 'to make taps and set them up',
+  CAP_NET_RAW: 'for packet sockets as a backend',
   CAP_SYS_ADMIN: 'for the option netns',
   CAP_SYS_NICE: "to set a worker's scheduling",
 };

@@ -20,7 +20,12 @@ export function readFolder(folder: string): string[] {
 }
 
 /** Bit numbers of capabilities. `<linux/capability.h>`. */
-const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_SYS_NICE: 23 } as const;
+const CAPABILITIES = {
+  CAP_NET_ADMIN: 12,
+  CAP_NET_RAW: 13,
+  CAP_SYS_ADMIN: 21,
+  CAP_SYS_NICE: 23,
+} as const;
 
 /** A capability that this package has a use for. */
 export type CapabilityName = keyof typeof CAPABILITIES;
@@ -32,6 +37,7 @@ export function effectiveCapabilities(): Record<CapabilityName, boolean> {
   const has = (name: CapabilityName) => ((set >> BigInt(CAPABILITIES[name])) & 1n) === 1n;
   return {
     CAP_NET_ADMIN: has('CAP_NET_ADMIN'),
+    CAP_NET_RAW: has('CAP_NET_RAW'),
     CAP_SYS_ADMIN: has('CAP_SYS_ADMIN'),
     CAP_SYS_NICE: has('CAP_SYS_NICE'),
   };

@@ -35,6 +35,24 @@ describe('vhost-net doctor', () => {
     }
   });
 
+  it('says which capabilities are in force', function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const drop = ['--inh-caps=-all,+net_raw', '--bounding-set=-all,+net_raw'];
+    const options = { encoding: 'utf8' } as const;
+    const args = [...drop, process.execPath, MAIN, 'doctor', '--json'];
+    const { checks } = JSON.parse(spawnSync('setpriv', args, options).stdout) as Capabilities;
+    const rights = checks.filter(({ name }) => name.startsWith('CAP_'));
+    assert.deepEqual(
+      rights.map(({ name, ok }) => [name, ok]),
+      [
+        ['CAP_NET_ADMIN', false],
+        ['CAP_NET_RAW', true],
+        ['CAP_SYS_ADMIN', false],
+        ['CAP_SYS_NICE', false],
+      ],
+    );
+  });
+
   it('speaks also where the addon can not be loaded', () => {
     const { status, stdout } = command(['doctor', '--json'], { VHOST_NET_ADDON: '/no/such/addon' });
     assert.equal(status, 1);

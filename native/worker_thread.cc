@@ -25,6 +25,16 @@
 namespace vhost_net {
 namespace {
 
+/// Whether /proc knows this process by the number that system calls do. In a PID namespace it may
+/// have been mounted outside, and then its numbers are other threads' in here.
+bool ProcIsOurs() {
+  char text[16];
+  const ssize_t length = ::readlink("/proc/self", text, sizeof text);
+  pid_t pid = 0;
+  if (length > 0) std::from_chars(text, text + length, pid);
+  return pid == ::getpid();
+}
+
 std::string ReadComm(const std::string& folder) {
   const UniqueFd fd(::open((folder + "/comm").c_str(), O_RDONLY | O_CLOEXEC));
   char text[32];
@@ -90,6 +100,7 @@ void ExpectKernelThreads() {
 }
 
 int FindNewWorker(const std::function<int()>& set_owner, pid_t* tid) {
+  if (!ProcIsOurs()) return set_owner();
   Knowledge& known = TheKnowledge();
   const std::lock_guard<std::mutex> guard(known.lock);
   const std::set<pid_t> threads = WorkerThreads();

@@ -132,12 +132,8 @@ bool Mailbox::Look() {
   return Within(Moment(), [this] { return aborted_ || state_ == State::kAsked; }) && !aborted_;
 }
 
-bool Mailbox::Sleep(std::chrono::nanoseconds time) {
-  std::unique_lock<std::mutex> guard(lock_);
-  return !changed_.wait_for(guard, time, [this] { return aborted(); });
-}
-
 void Mailbox::Abort() {
+  nap_.End();
   const std::lock_guard<std::mutex> guard(lock_);
   aborted_ = true;
   changed_.notify_one();
@@ -305,7 +301,7 @@ bool VcpuThread::AwaitTurn() {
   const uint64_t began = Now();
   bool awaited = true;
   while (awaited && due > 0) {
-    awaited = mailbox_.Sleep(std::chrono::nanoseconds(due));
+    awaited = mailbox_.Sleep(due);
     due = budget_->Due(Now());
   }
   budget_->Waited(Now() - began);

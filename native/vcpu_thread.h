@@ -16,6 +16,7 @@
 #include <string>
 
 #include "loop_budget.h"
+#include "nap.h"
 #include "open_file.h"
 #include "uapi_kvm.h"
 
@@ -54,7 +55,7 @@ class Mailbox {
   /// Looks for a moment whether a question comes.
   bool Look();
   /// The thread's side. Waits; false: nobody will answer any more, and it was not waited.
-  bool Sleep(std::chrono::nanoseconds time);
+  bool Sleep(uint64_t nanoseconds) { return nap_.Sleep(nanoseconds); }
   /// Every question, now and later, goes without an answer.
   void Abort();
   bool aborted() const { return aborted_; }
@@ -66,6 +67,7 @@ class Mailbox {
 
   std::mutex lock_;
   std::condition_variable changed_;
+  Nap nap_;
   std::atomic<State> state_ = State::kIdle;
   std::atomic<bool> aborted_ = false;
   std::atomic<bool> listens_ = false;

@@ -148,7 +148,7 @@ static void scribble(void) {
 /// Small rings at the beginning of scratch memory, so that what is scribbled there is met by somebody.
 static void set_up_queue(u64 common, u32 queue) {
   const u64 own = SCRATCH + queue * 0x10000;
-  const int honest = below(8) != 0;
+  const int honest = below(4) != 0;
   store(common + Q_SELECT, 2, queue);
   store(common + Q_SIZE, 2, honest ? 64 : value());
   const u64 parts[] = {honest ? own : ring_address(16), honest ? own + 0x1000 : ring_address(2),

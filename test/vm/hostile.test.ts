@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { setTimeout as elapse } from 'node:timers/promises';
 
 import { HostileGuest, compileHostileGuest } from '../support/hostile-guest.js';
@@ -21,21 +22,26 @@ const SAVED_UP = 1000;
 const OVERDRAWN = 300;
 
 /** Memory of this process beside that of a guest: nobody may write there. */
-class Canary {
-  readonly #pages = [1, 2].map(() => Pages.allocate({ byteLength: 4 << 20 }));
-
-  constructor() {
-    for (const { buffer } of this.#pages) new Uint8Array(buffer).fill(0x5a);
+async function beside(body: () => Promise<void>): Promise<void> {
+  const canaries = [1, 2].map(() => Pages.allocate({ byteLength: 4 << 20 }));
+  try {
+    for (const { buffer } of canaries) new Uint8Array(buffer).fill(0x5a);
+    await body();
+    for (const { buffer } of canaries) {
+      const untouched = new Uint8Array(buffer).every((byte) => byte === 0x5a);
+      assert.ok(untouched, "memory that is not the guest's");
+    }
+  } finally {
+    for (const pages of canaries) pages.close();
   }
+}
 
-  /** Whether it is as it was; and away with it. */
-  close(): boolean {
-    const alive = this.#pages.every(({ buffer }) =>
-      new Uint8Array(buffer).every((byte) => byte === 0x5a),
-    );
-    for (const pages of this.#pages) pages.close();
-    return alive;
-  }
+/** Does something, after which there is as much of everything as before. */
+async function leavingNothing(body: () => Promise<void>): Promise<void> {
+  const before = processState();
+  await body();
+  assert.deepEqual(processState(), before);
+  assert.deepEqual(machineThreads(), []);
 }
 
 describeWith(['kvm', 'root'], 'a vCPU whose guest means it no good', () => {
@@ -50,30 +56,27 @@ describeWith(['kvm', 'root'], 'a vCPU whose guest means it no good', () => {
   });
 
   it(`accesses ports and memory ${String(ACCESSES)} times at random, and leaves when it likes (VHOST_HOSTILE_SEED=${String(SEED)})`, async () => {
-    const before = processState();
-    const canary = new Canary();
-    const guest = await HostileGuest.boot(kernel, { seed: SEED, count: ACCESSES });
-    const { end, report } = await guest.report();
-    assert.deepEqual(end, { reason: 'exit', status: 42 });
-    assert.equal(report?.seed, SEED);
-    assert.ok(report.accesses >= ACCESSES, String(report.accesses));
-    assert.ok(guest.machine.statistics().calls > ACCESSES / 2, 'they came to user space');
-    assert.ok(canary.close(), "memory that is not the guest's");
-    assert.deepEqual(processState(), before);
-    assert.deepEqual(machineThreads(), []);
+    const run = async () => {
+      const guest = await HostileGuest.boot(kernel, { seed: SEED, count: ACCESSES });
+      const { end, report } = await guest.report();
+      assert.deepEqual(end, { reason: 'exit', status: 42 });
+      assert.equal(report?.seed, SEED);
+      assert.ok(report.accesses >= ACCESSES, String(report.accesses));
+      assert.ok(guest.machine.statistics().calls > ACCESSES / 2, 'they came to user space');
+    };
+    await leavingNothing(() => beside(run));
   }).timeout(TIME);
 
   it(`is stopped at any moment, ${String(STOPS)} times, and nothing is left`, async () => {
     const random = new Random(SEED);
-    const before = processState();
     const mappings = kernelMappings();
     for (let i = 0; i < STOPS; i++) {
-      const { machine } = await HostileGuest.boot(kernel, { seed: SEED + i });
-      await elapse(random.below(200));
-      assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
-      assert.deepEqual(machineThreads(), []);
+      await leavingNothing(async () => {
+        const { machine } = await HostileGuest.boot(kernel, { seed: SEED + i });
+        await elapse(random.below(200));
+        assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+      });
     }
-    assert.deepEqual(processState(), before);
     assert.ok(kernelMappings() <= mappings + 20, 'mappings of the process');
   }).timeout(TIME);
 
@@ -131,37 +134,41 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a vCPU whose guest means cards no
     })),
   });
 
-  /** Frames for whoever takes them, answered or not. */
-  function flood() {
+  /** Frames for whoever takes them, answered or not, until it is called. */
+  function flood(): () => Promise<void> {
     network.ip('neigh', 'add', '10.77.0.2', 'lladdr', '02:00:00:00:00:00', 'dev', 'vm0');
-    return network.start('ping', '-f', '-q', '10.77.0.2');
+    const ping = network.start('ping', '-f', '-q', '10.77.0.2');
+    ping.stdout.resume();
+    ping.stderr.resume();
+    const closed = once(ping, 'close');
+    return async () => {
+      ping.kill();
+      await closed;
+    };
   }
 
   it(`accesses registers and rings ${String(ACCESSES)} times at random, and leaves when it likes (VHOST_HOSTILE_SEED=${String(SEED)})`, async () => {
-    const before = processState();
-    const canary = new Canary();
-    const guest = await HostileGuest.boot(kernel, { seed: SEED, count: ACCESSES }, cards());
-    const frames = flood();
-    const { end, report } = await guest.report();
-    frames.kill();
-    assert.deepEqual(end, { reason: 'exit', status: 42 });
-    assert.equal(report?.seed, SEED);
-    assert.ok(report.starts > 0 && report.refused > 0, JSON.stringify(report));
-    assert.ok(guest.machine.statistics().net.every(({ pci }) => pci.resets > 0));
-    assert.ok(canary.close(), "memory that is not the guest's");
-    assert.deepEqual(processState(), before);
-    assert.deepEqual(machineThreads(), []);
+    const run = async () => {
+      const guest = await HostileGuest.boot(kernel, { seed: SEED, count: ACCESSES }, cards());
+      const stopFlood = flood();
+      const { end, report } = await guest.report();
+      await stopFlood();
+      assert.deepEqual(end, { reason: 'exit', status: 42 });
+      assert.equal(report?.seed, SEED);
+      assert.ok(report.starts > 0 && report.refused > 0, JSON.stringify(report));
+      assert.ok(guest.machine.statistics().net.every(({ pci }) => pci.resets > 0));
+    };
+    await leavingNothing(() => beside(run));
   }).timeout(TIME);
 
   it(`is stopped at any moment, ${String(STOPS)} times, and nothing is left`, async () => {
     const random = new Random(SEED);
-    const before = processState();
     for (let i = 0; i < STOPS; i++) {
-      const { machine } = await HostileGuest.boot(kernel, { seed: SEED + i }, cards());
-      await elapse(random.below(1000));
-      assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
-      assert.deepEqual(machineThreads(), []);
+      await leavingNothing(async () => {
+        const { machine } = await HostileGuest.boot(kernel, { seed: SEED + i }, cards());
+        await elapse(random.below(1000));
+        assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+      });
     }
-    assert.deepEqual(processState(), before);
   }).timeout(TIME);
 });

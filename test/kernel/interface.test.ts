@@ -11,7 +11,7 @@ import { Tun } from '#lib/sys/tun';
 import type { VhostNet } from '#lib/sys/vhost-net';
 import { VHOST_BACKEND_F_IOTLB_MSG_V2, VHOST_F_LOG_ALL } from '#lib/uapi/vhost';
 import { VIRTIO_NET_F_MRG_RXBUF } from '#lib/uapi/virtio-net';
-import { VIRTIO_F_VERSION_1, bit, has } from '#lib/uapi/virtio';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1, bit, has } from '#lib/uapi/virtio';
 
 /** What kernels differ in, by the version of the one that runs. */
 const [major = 0, minor = 0] = os.release().split('.').map(Number);
@@ -139,6 +139,27 @@ describeWith(['vhost', 'tun', 'root'], 'the ioctls of vhost-net', () => {
       );
     });
 
+    it('VHOST_F_LOG_ALL is taken before there is memory, whose rows are then held to the log', () => {
+      vhost.setOwner();
+      vhost.setFeatures(FEATURES | bit(VHOST_F_LOG_ALL));
+      assert.throws(() => vhost.setMemTable([device.row]), RangeError);
+      vhost.setMemTable([]);
+    });
+
+    it('with VIRTIO_F_ACCESS_PLATFORM no ring starts without a translation', () => {
+      vhost.setOwner();
+      vhost.setMemTable([device.row]);
+      vhost.setFeatures(FEATURES | bit(VIRTIO_F_ACCESS_PLATFORM));
+      device.setUp(0);
+      const network = new TestNetwork();
+      try {
+        using tap = RawDevice.tap(network.name);
+        assert.throws(() => vhost.setBackend(0, tap.queues[0]), { code: 'EFAULT' });
+      } finally {
+        network.close();
+      }
+    });
+
     it('vhost itself offers the second form of IOTLB messages, and nothing else', () => {
       assert.equal(vhost.getBackendFeatures(), bit(VHOST_BACKEND_F_IOTLB_MSG_V2));
       vhost.setBackendFeatures(vhost.getBackendFeatures());
@@ -226,6 +247,8 @@ describeWith(['vhost', 'tun', 'root'], 'the ioctls of vhost-net', () => {
       const none = { code: 'ENOBUFS' };
       assert.throws(() => vhost.setVringBase(2, 0), none);
       assert.throws(() => vhost.getVringBase(2), none);
+      assert.throws(() => vhost.setVringNum(2, 1), none);
+      assert.throws(() => vhost.setVringAddr(2, device.addresses(0)), none);
       assert.throws(() => vhost.setVringKick(2, undefined), none);
       assert.throws(() => vhost.setVringCall(2, undefined), none);
       assert.throws(() => vhost.setVringErr(2, undefined), none);

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 
 import { describeWith } from '../support/requirements.js';
 import { VhostNet } from '#lib/sys/vhost-net';
 import type { WorkerThread } from '#lib/sys/worker-thread';
 
+const LIBRARY = createRequire(__filename).resolve('#lib/sys/vhost-net');
 const [major = 0, minor = 0] = os.release().split('.').map(Number);
 const WORKER_IS_TASK = major > 6 || (major === 6 && minor >= 4);
 
@@ -83,6 +86,21 @@ describeWith(['vhost', 'root'], 'a worker', () => {
       'TypeError',
       /^nice must be/,
     );
+  });
+
+  it('is found in a PID namespace where it is a thread of the process, and unknown elsewhere', () => {
+    const script = `const { VhostNet } = require(${JSON.stringify(LIBRARY)});
+      const vhost = new VhostNet();
+      vhost.setOwner();
+      console.log(vhost.worker === undefined ? 'unknown' : vhost.worker.affinity().length);`;
+    const within = (...options: string[]) => {
+      const args = ['--pid', '--fork', ...options, process.execPath, '-e', script];
+      return execFileSync('unshare', args, { encoding: 'utf8' }).trim();
+    };
+    const cpus = String(os.cpus().length);
+    assert.equal(within('--mount-proc'), WORKER_IS_TASK ? cpus : 'unknown');
+    // Its /proc is that of the outer namespace, with other numbers.
+    assert.equal(within(), 'unknown');
   });
 
   it('is forgotten with its owner, and another one after', () => {

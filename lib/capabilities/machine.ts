@@ -63,7 +63,9 @@ function openVSwitch(): Finding {
   }
   // Asked, and not only looked for: a socket stays behind a server that was killed.
   const question = ['--timeout=2', '--no-wait', 'list', 'Open_vSwitch'];
-  const { status, stderr } = spawnSync(program, question, { encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync(program, question, { encoding: 'utf8' });
+  // Such as a full limit of processes, which others of these checks are about.
+  if (error) return { ok: false, detail: `${program} can not be run (${codeOf(error)})` };
   if (status === 0) return { ok: true, detail: `${program}, and its database runs` };
   if (stderr.includes('Permission denied')) {
     return { ok: false, detail: `${program} is there, its database is not for this user` };

@@ -96,5 +96,20 @@ function refusals(kernels: readonly IoctlTrace[]): string {
     ...columns.map((ioctls) => [...new Set(ioctls.map(({ code }) => `\`${code}\``))].join(' ')),
   ]);
   const head = ['ioctl', 'test', ...releases(kernels)];
-  return `## Refusals: the errnos seen\n\n${table(head, rows)}`;
+  return `## Refusals: the errnos seen\n\n${table(head, alikeAsOne(rows))}`;
+}
+
+/** Rows of `ioctl | test` and errnos: those of one ioctl that say the same are one, of the first test. */
+function alikeAsOne(rows: readonly (readonly string[])[]): string[][] {
+  const found = new Map<string, { key: string; errnos: readonly string[]; more: number }>();
+  for (const [key = '', ...errnos] of rows) {
+    const alike = [key.split(' | ', 1)[0], ...errnos].join('\n');
+    const first = found.get(alike);
+    if (first) first.more++;
+    else found.set(alike, { key, errnos, more: 0 });
+  }
+  return [...found.values()].map(({ key, errnos, more }) => [
+    more === 0 ? key : `${key} (and ${String(more)} more)`,
+    ...errnos,
+  ]);
 }

@@ -96,19 +96,38 @@ Napi::Value GetScheduling(const Napi::CallbackInfo& info) {
   return row;
 }
 
+/// `struct sched_attr` in its first version, which older C libraries do not have: policy, priority
+/// and niceness change together, or not at all.
+struct Scheduling {
+  uint32_t size = sizeof(Scheduling);
+  uint32_t policy = 0;
+  uint64_t flags = 0;
+  int32_t nice = 0;
+  uint32_t priority = 0;
+  uint64_t runtime = 0;
+  uint64_t deadline = 0;
+  uint64_t period = 0;
+};
+static_assert(sizeof(Scheduling) == 48, "SCHED_ATTR_SIZE_VER0");
+
 /// workerSetScheduling(vhost, policy, priority, nice)
 Napi::Value SetScheduling(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const pid_t worker = Worker(&arguments);
   const int policy = static_cast<int>(arguments.Integer(1, "policy", 0, 99));
-  sched_param parameters = {};
-  parameters.sched_priority = static_cast<int>(arguments.Integer(2, "priority", 0, 99));
+  const auto priority = static_cast<uint32_t>(arguments.Integer(2, "priority", 0, 99));
   const int nice = static_cast<int>(arguments.Integer(3, "nice", -20, 19));
   if (!arguments.ok()) return info.Env().Undefined();
-  if (::sched_setscheduler(worker, policy, &parameters) < 0) {
-    return ThrowSystem(info.Env(), errno, "sched_setscheduler", "");
+  Scheduling wanted;
+  wanted.policy = static_cast<uint32_t>(policy);
+  wanted.priority = priority;
+  wanted.nice = nice;
+  if (::syscall(SYS_sched_setattr, worker, &wanted, 0) < 0) {
+    return ThrowSystem(info.Env(), errno, "sched_setattr", "");
   }
-  if (::setpriority(PRIO_PROCESS, static_cast<id_t>(worker), nice) < 0) {
+  // That takes no niceness for a policy that has priorities; whoever may set those may set it.
+  const bool fair = policy != SCHED_FIFO && policy != SCHED_RR;
+  if (!fair && ::setpriority(PRIO_PROCESS, static_cast<id_t>(worker), nice) < 0) {
     return ThrowSystem(info.Env(), errno, "setpriority", "");
   }
   return info.Env().Undefined();

@@ -233,8 +233,7 @@ export class TransmitPath {
     if (this.#queue.unpublished === 0) return;
     this.#countBatch();
     if (this.#queue.publish()) {
-      this.#counters.kicks++;
-      this.#events.kick.signal();
+      this.kick();
     } else {
       this.#counters.kicksSuppressed++;
     }
@@ -261,6 +260,7 @@ export class TransmitPath {
 
   /** Wakes the worker although it may know already. */
   kick(): void {
+    this.#counters.kicks++;
     this.#events.kick.signal();
   }
 

@@ -107,8 +107,8 @@ export class WorkerThread {
   }
 
   /**
-   * Changes that; what is not named stays, but a priority goes with its policy. `sched_setscheduler(2)`,
-   * `setpriority(2)`.
+   * Changes that, all of it or nothing; what is not named stays, but a priority goes with its policy.
+   * `sched_setattr(2)`.
    *
    * @throws {VhostSystemError} `EPERM`: no CAP_SYS_NICE; `EINVAL`: a priority that the policy has not.
    * @throws {VhostError} `ERR_VHOST_CLOSED`.

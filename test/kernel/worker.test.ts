@@ -69,6 +69,9 @@ describeWith(['vhost', 'root'], 'a worker', () => {
         assert.deepEqual(one.scheduling(), { policy: 'batch', priority: 0, nice: -3 });
         assert.throws(() => one.setScheduling({ policy: 'rr' }), { code: 'EINVAL' });
         assert.throws(() => one.setScheduling({ priority: 5 }), { code: 'EINVAL' });
+        const before = one.scheduling();
+        assert.throws(() => one.setScheduling({ policy: 'batch', priority: 5, nice: 1 }));
+        assert.deepEqual(one.scheduling(), before, 'nothing of what was refused');
       });
     });
   }

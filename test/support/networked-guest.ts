@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { Guest } from './guest.js';
 import type { TestNetwork } from './network.js';
 import type { MachineStatistics } from '#lib/vmm/machine-statistics';
-import type { MachineNet } from '#lib/vmm/options';
+import type { MachineNet, MachineOptions } from '#lib/vmm/options';
 
 const MAC = '02:00:00:00:00:02';
 const HOST = '10.77.0.1';
@@ -65,10 +65,11 @@ export class NetworkedGuest {
   static async boot(
     network: TestNetwork,
     card: Partial<MachineNet> = {},
-    cpus = 1,
+    machine: Partial<MachineOptions> = {},
   ): Promise<NetworkedGuest> {
     const backend = { tap: TAP, netns: network.name, addresses: [`${HOST}/24`], mtu: MTU };
-    const guest = await Guest.boot('6.1-cloud', { cpus, net: [{ backend, mac: MAC, ...card }] });
+    const net = [{ backend, mac: MAC, ...card }];
+    const guest = await Guest.boot('6.1-cloud', { ...machine, net });
     const networked = new NetworkedGuest(network, guest);
     await networked.up();
     return networked;

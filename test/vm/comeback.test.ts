@@ -21,7 +21,7 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a machine under traffic', () => {
     this.timeout(BOOT);
     state = processState();
     network = new TestNetwork();
-    networked = await NetworkedGuest.boot(network, { queuePairs: 2 }, 2);
+    networked = await NetworkedGuest.boot(network, { queuePairs: 2 }, { cpus: 2 });
   });
 
   after(async () => {

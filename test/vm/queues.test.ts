@@ -23,7 +23,7 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a card with two queue pairs', () 
   before(async function () {
     this.timeout(BOOT);
     network = new TestNetwork();
-    networked = await NetworkedGuest.boot(network, { queuePairs: PAIRS }, CPUS.length);
+    networked = await NetworkedGuest.boot(network, { queuePairs: PAIRS }, { cpus: CPUS.length });
   });
 
   after(async () => {

@@ -6,6 +6,7 @@ import { TestNetwork } from '../support/network.js';
 import { describeWith } from '../support/requirements.js';
 import { Tap } from '#lib/backend/tap';
 import { GuestMemory } from '#lib/memory/guest-memory';
+import { Pages } from '#lib/sys/pages';
 import { VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP } from '#lib/uapi/virtio-net';
 import { GuestLimits } from '#lib/vmm/guest-limits';
 import { NetworkCard } from '#lib/vmm/network-card';
@@ -19,17 +20,23 @@ const MTU = 10;
 describeWith(['vhost', 'tun', 'root'], 'a network card of a machine', () => {
   let network: TestNetwork;
   let backend: Tap;
+  let pages: Pages;
+  let memory: GuestMemory;
   let card: NetworkCard;
   let driver: GuestDriver;
 
   beforeEach(() => {
     network = new TestNetwork();
     backend = Tap.open({ tap: 'vn0', netns: network.name });
+    pages = Pages.allocate({ byteLength: 0x10000 });
+    const { buffer, address: hostAddress } = pages;
+    const region = { guestAddress: 0, hostAddress, buffer, byteLength: buffer.byteLength };
+    memory = new GuestMemory([region]);
     const platform = new FakePlatform();
     const bus = new PciBus({ start: 0xe0000000, byteLength: 0x1000000 });
     const net = { backend, mac: MAC, queuePairs: 1, queueSize: 512, mtu: 1400 };
     card = NetworkCard.open(net, {
-      ...{ memory: new GuestMemory([]), interrupts: platform, doorbells: platform },
+      ...{ memory, interrupts: platform, doorbells: platform },
       limits: new GuestLimits(1),
       onFault: ({ message }) => assert.fail(message),
       onFailure: (error) => assert.fail(error as Error),
@@ -40,6 +47,8 @@ describeWith(['vhost', 'tun', 'root'], 'a network card of a machine', () => {
   });
   afterEach(() => {
     card.close();
+    memory.close();
+    pages.close();
     backend.close();
     network.close();
   });

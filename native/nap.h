@@ -52,7 +52,7 @@ class Nap {
 
  private:
   pthread_mutex_t lock_ = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t changed_;
+  pthread_cond_t changed_ = {};
   bool ended_ = false;
 };
 

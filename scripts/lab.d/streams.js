@@ -1,9 +1,14 @@
 'use strict';
-// usage: streams.js MARK FROM:TO...   (descriptors)
+// usage: streams.js MARK PULSE FROM:TO...   (PULSE: a named pipe, or nothing; FROM, TO: descriptors)
 // Copies the machine's streams to ours. Each ends with a mark that the machine adds: only when all are
 // through may the machine go away, because its kernel does not wait for what it has written to a port.
 // Exit status: 0 when every mark was seen, 1 when a stream ended without; ended by SIGUSR2 when our reader
 // is gone.
+//
+// Beside it the machine gets a pulse: four times a second a byte, and so an interrupt. QEMU's emulation of
+// SVM changes its CPU's pending interrupts without a lock, and one that comes at that moment, such as the
+// tick of the machine's clock, is not looked at before the next. With a guest that computes in the
+// machine none would come.
 
 const fs = require('node:fs');
 const { promisify } = require('node:util');
@@ -52,8 +57,18 @@ function giveUp(error) {
   process.kill(process.pid, readerGone ? 'SIGUSR2' : 'SIGTERM');
 }
 
+const PULSE_MS = 250;
+
+/** Nobody has to read it: then the pipe is full one day. */
+function beginPulse(path) {
+  const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+  const beat = () => fs.write(fd, '.', () => undefined);
+  setInterval(beat, PULSE_MS).unref();
+}
+
 async function main() {
-  const [word, ...pairs] = process.argv.slice(2);
+  const [word, pulse, ...pairs] = process.argv.slice(2);
+  if (pulse !== '') beginPulse(pulse);
   // No text holds this byte, so that nobody's prompt has to wait until it is told from the mark.
   const mark = Buffer.concat([Buffer.of(0xff), Buffer.from(word)]);
   const copies = pairs.map((pair) => copy(...pair.split(':').map(Number), mark));

@@ -70,7 +70,7 @@ export class Machine extends EventEmitter<MachineEvents> {
    * @throws {TypeError} or `RangeError`: an option does not fit, or the kernel not into the memory.
    * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted, with the reason;
    * `ERR_VHOST_UNSUPPORTED`: KVM lacks something.
-   * @throws {VhostSystemError} A file, KVM or a backend can't be opened.
+   * @throws {VhostSystemError} A file, KVM or a backend can't be opened, or there is no thread for a vCPU.
    */
   static async boot(options: MachineOptions): Promise<Machine> {
     const checked = checkMachineOptions(options);
@@ -82,7 +82,9 @@ export class Machine extends EventEmitter<MachineEvents> {
       signal?.throwIfAborted();
       await plugged.open(signal);
       signal?.throwIfAborted();
-      return allOrNothing((undo) => new Machine(undo, checked, boot, plugged));
+      const machine = allOrNothing((undo) => new Machine(undo, checked, boot, plugged));
+      await machine.#begun();
+      return machine;
     } catch (error) {
       await plugged.takeBack();
       throw error;
@@ -126,8 +128,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     });
     this.#powerOn();
     this.#listen(options.signal, undo);
-    plugged.keep();
-    publishMachine(() => ({ state: 'booted', cards: this.#cards.names }));
   }
 
   /** Whether its vCPUs run. */
@@ -193,6 +193,17 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** {@link stop}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  /** vCPUs that run without the others are gone, and everything else, before anybody is told. */
+  async #begun(): Promise<void> {
+    const refused = this.#cycle?.refused;
+    if (refused) {
+      await this.#ended;
+      throw refused;
+    }
+    this.#plugged.keep();
+    publishMachine(() => ({ state: 'booted', cards: this.#cards.names }));
   }
 
   #openConsole(undo: UndoList): Console {

@@ -4,6 +4,7 @@ import { guestCpuid } from './kvm-support.js';
 import { loadLinux } from './linux-boot.js';
 import type { LinuxBoot } from './linux-boot.js';
 import type { BusDevice } from './platform.js';
+import { startVcpus } from './start-vcpus.js';
 import { setUpAnyCpu, setUpBootCpu, writeCpuTables } from './x86-cpu.js';
 import type { Kvm, KvmVm } from '../sys/kvm.js';
 import { KvmStatistics } from '../sys/kvm-statistics.js';
@@ -47,6 +48,7 @@ export class PowerCycle {
   readonly #parts: MachineParts;
   readonly #down: UndoList;
   #ended: Promise<VcpuEnd> | undefined;
+  #refused: Error | undefined;
   readonly #counters: KvmStatistics[] = [];
   #statistics: readonly VcpuStatistics[] | undefined;
 
@@ -78,30 +80,21 @@ export class PowerCycle {
     if (first) setUpBootCpu(first, entry);
   }
 
+  /** What kept a vCPU from running while others ran already; {@link start} settles then. */
+  get refused(): Error | undefined {
+    return this.#refused;
+  }
+
   /**
-   * Lets the vCPUs run, the first one last: the others wait to be started by it. Settles when one of
-   * them has ended, and all others as well; where one has no thread, that is such an end.
+   * Lets the vCPUs run: {@link startVcpus}. Settles when one of them has ended, and all others as well.
    *
-   * @throws {VhostSystemError} `EAGAIN`: there is no thread for the first of all; nothing runs.
+   * @throws {VhostSystemError} `EAGAIN`: there is no thread for any of them; nothing runs.
    */
   start(): Promise<VcpuEnd> {
-    const bus = busOf(this.#parts);
-    const ends: Promise<VcpuEnd>[] = [];
-    for (const vcpu of [...this.#vcpus].reverse()) {
-      try {
-        ends.push(vcpu.start(bus));
-      } catch (error) {
-        if (ends.length === 0) throw error;
-        ends.unshift(Promise.resolve({ reason: 'failed', detail: (error as Error).message }));
-        break;
-      }
-    }
-    this.#ended = Promise.race(ends).then(async (end) => {
-      for (const vcpu of this.#vcpus) void vcpu.stop();
-      await Promise.all(ends);
-      return end;
-    });
-    return this.#ended;
+    const { ended, refused } = startVcpus(this.#vcpus, busOf(this.#parts));
+    this.#refused = refused;
+    this.#ended = ended;
+    return ended;
   }
 
   /** Ends the vCPUs, wherever they are. Settles when their threads are gone. */

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 
-import { BOOT, Guest } from '../support/guest.js';
+import { BOOT, Guest, guestFiles } from '../support/guest.js';
 import type { GuestKernel } from '../support/guest.js';
+import { machineThreads, processState } from '../support/process-state.js';
 import { describeWith } from '../support/requirements.js';
+import { Vcpu } from '#lib/sys/vcpu';
+import { Machine } from '#lib/vmm/machine';
 
 /** Processors of the machine with the most of them. */
 const CPUS = Number(process.env['VHOST_VM_CPUS'] ?? 4);
@@ -76,6 +79,25 @@ describeWith(['kvm', 'root'], 'a machine with several processors', () => {
     });
     assert.equal(await guest.sh('grep -c ^processor /proc/cpuinfo'), '1');
     assert.equal((await guest.machine.stop()).reason, 'stopped');
+  }).timeout(BOOT);
+
+  it('is not booted when one of its processors gets no thread, and nothing is left', async () => {
+    const refusal = new Error('no thread');
+    const start = Reflect.get(Vcpu.prototype, 'start');
+    const before = processState();
+    let threads = 0;
+    Vcpu.prototype.start = function (bus) {
+      if (++threads === 3) throw refusal;
+      return start.call(this, bus);
+    };
+    try {
+      await assert.rejects(Machine.boot({ ...guestFiles('6.1-cloud'), cpus: 3 }), refusal);
+    } finally {
+      Vcpu.prototype.start = start;
+    }
+    assert.equal(threads, 3);
+    assert.deepEqual(machineThreads(), []);
+    assert.deepEqual(processState(), before);
   }).timeout(BOOT);
 
   it('boots a kernel that is told to know nothing of the tables', async () => {

@@ -14,6 +14,9 @@ const SEVERAL = 1 << 28;
 /** Leaf 0xb: what a level of the topology is. */
 const LEVEL = { thread: 1 << 8, core: 2 << 8 } as const;
 
+/** Leaves that describe the topology in levels: the common one, Intel's newer one, AMD's newer one. */
+const TOPOLOGIES: readonly number[] = [0xb, 0x1f, 0x80000026];
+
 /** Which processor of how many asks. */
 export interface CpuPlace {
   readonly id: number;
@@ -28,7 +31,7 @@ export interface CpuPlace {
  */
 export function cpuidOf(leaves: readonly CpuidLeaf[], place: CpuPlace): CpuidLeaf[] {
   const bits = Math.ceil(Math.log2(place.cpus));
-  const others = leaves.filter(({ leaf }) => leaf !== 0xb && leaf !== 0x1f);
+  const others = leaves.filter(({ leaf }) => !TOPOLOGIES.includes(leaf));
   const own = others.map((leaf) => ({ ...leaf, ...ownRegisters(leaf, place, bits) }));
   return others.length === leaves.length ? own : [...own, ...topology(place, bits)];
 }
@@ -43,6 +46,8 @@ function ownRegisters(leaf: CpuidLeaf, { id, cpus }: CpuPlace, bits: number): Pa
         edx: (cpus > 1 ? edx | SEVERAL : edx & ~SEVERAL) >>> 0,
       };
     case 4:
+      // The one behind the last, of no type, is empty. So is the first one of AMD's.
+      if ((eax & 0x1f) === 0) return {};
       return { eax: (sharing(eax, bits) | ((2 ** bits - 1) << 26)) >>> 0 };
     case 0x80000008:
       return { ecx: (bits << 12) | (cpus - 1) };

@@ -57,6 +57,19 @@ describe('cpuidOf', () => {
     assert.equal(((third?.eax ?? 0) >>> 14) & 0xfff, 3);
   });
 
+  it('has no cache behind the last', () => {
+    const last = { ...full(4, 4), ...{ eax: 0, ebx: 0, ecx: 0, edx: 0 } };
+    assert.deepEqual(cpuidOf([last], { id: 0, cpus: 4 }), [last]);
+  });
+
+  it("describes the processors in one leaf, whatever KVM says of the host's own", () => {
+    const answers = cpuidOf([full(0xb), full(0x1f), full(0x80000026)], { id: 1, cpus: 2 });
+    assert.deepEqual(
+      answers.map(({ leaf, subleaf }) => [leaf, subleaf]),
+      [0, 1, 2].map((subleaf) => [0xb, subleaf]),
+    );
+  });
+
   it('leaves everything else as KVM says it', () => {
     assert.deepEqual(of(1, 2)(0x40000001), full(0x40000001));
   });

@@ -13,7 +13,8 @@ export const ACPI_TABLES = { start: 0xf0000, end: 0x100000 } as const;
 const OEM = 'VHOST ';
 const OEM_TABLE = 'MACHINE ';
 const HEADER = 36;
-const REVISION = 9;
+/** Where a table has its own. */
+const CHECKSUM = 9;
 
 const LOCAL_APIC = 0xfee00000;
 const IO_APIC = 0xfec00000;
@@ -59,7 +60,7 @@ function table(signature: string, revision: number, body: readonly number[]): Ui
   const head = [...text(signature), ...length, revision, 0, ...text(OEM), ...text(OEM_TABLE)];
   const versions = [...littleEndian(1, 4), ...text('VHST'), ...littleEndian(1, 4)];
   const bytes = Uint8Array.from([...head, ...versions, ...body]);
-  bytes[REVISION] = checksum(bytes);
+  bytes[CHECKSUM] = checksum(bytes);
   return bytes;
 }
 
@@ -92,7 +93,8 @@ function dsdt(): Uint8Array {
       resources(ports(SERIAL_PORTS.first, countOf(SERIAL_PORTS)), interrupt(SERIAL_IRQ)),
     ),
   );
-  const off = name('_S5', packageOf(integer(SLEEP_TYPE_OFF)));
+  // As a PC has it, for two register blocks; there are kernels that read the second one unasked.
+  const off = name('_S5', packageOf(...[SLEEP_TYPE_OFF, 0, 0, 0].map(integer)));
   return table('DSDT', 2, [...scope('_SB', bridge, serial), ...off]);
 }
 

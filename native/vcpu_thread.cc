@@ -261,7 +261,11 @@ bool VcpuThread::RunOnce() {
 /// the APIC takes it later (`pic_unlock()` of `arch/x86/kvm/i8259.c`). So the tick that comes while
 /// a kernel sets up its APIC stays where it is, and no further one comes before it is acknowledged:
 /// a guest on a slow or busy host would stand still for ever.
+///
+/// The PICs lead to the first virtual CPU, to which this message goes: one from the others would
+/// only have it leave the guest, or wake it from HLT.
 void VcpuThread::LookForInterrupts() {
+  if (id_ != 0) return;
   kvm_msi message = {};
   message.address_lo = kMessageAddress;
   message.data = kRemoteRead;

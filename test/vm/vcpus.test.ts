@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+
+import { describeWith } from '../support/requirements.js';
+import type { Kvm, KvmVm } from '#lib/sys/kvm';
+import { Pages } from '#lib/sys/pages';
+import { Vcpu } from '#lib/sys/vcpu';
+import type { VcpuBus, VcpuEnd } from '#lib/sys/vcpu';
+import { openKvm } from '#lib/vmm/kvm-support';
+
+/** Where the tables lie that KVM needs for itself on Intel's processors. */
+const IDENTITY_MAP = 0xfffbc000;
+const TSS = 0xfffbd000;
+
+const RIP = 128;
+const RFLAGS = 136;
+
+/** Halts, with interrupts off, and says so when it was woken: `hlt; out 0x10, al; jmp`. */
+const SLEEPER = { at: 0x1000, code: [0xf4, 0xe6, 0x10, 0xeb, 0xfb] } as const;
+/** Leaves the kernel again and again: `out 0x80, al; jmp`. */
+const TALKER = { at: 0x2000, code: [0xe6, 0x80, 0xeb, 0xfc] } as const;
+
+const WORDS = 200;
+
+describeWith(['kvm'], 'vCPUs', () => {
+  let kvm: Kvm;
+  let vm: KvmVm;
+  let pages: Pages;
+
+  beforeEach(() => {
+    kvm = openKvm();
+    vm = kvm.createVm();
+    vm.setIdentityMapAddress(IDENTITY_MAP);
+    vm.setTssAddress(TSS);
+    vm.createIrqchip();
+    pages = Pages.allocate({ byteLength: 0x10000 });
+    const { address: hostAddress, buffer } = pages;
+    const byteLength = BigInt(buffer.byteLength);
+    vm.setMemory({ slot: 0, guestAddress: 0n, byteLength, hostAddress });
+  });
+  afterEach(() => {
+    vm.close();
+    pages.close();
+    kvm.close();
+  });
+
+  /** One that is about to execute a program, in the mode in which processors begin. */
+  function place(id: number, { at, code }: { at: number; code: readonly number[] }): Vcpu {
+    new Uint8Array(pages.buffer).set(code, at);
+    const vcpu = new Vcpu(kvm, vm, id);
+    const sregs = vcpu.get('sregs');
+    sregs.fill(0, 0, 8); // the base of the code segment,
+    sregs.fill(0, 12, 14); // and its selector
+    vcpu.set('sregs', sregs);
+    const regs = new DataView(vcpu.get('regs').buffer);
+    regs.setBigUint64(RIP, BigInt(at), true);
+    regs.setBigUint64(RFLAGS, 2n, true);
+    vcpu.set('regs', new Uint8Array(regs.buffer));
+    vcpu.set('mpState', new Uint8Array(4));
+    return vcpu;
+  }
+
+  it('that are halted are not woken by what others ask', async () => {
+    const words = { sleeper: 0, talker: 0 };
+    let said: () => void = () => undefined;
+    const enough = new Promise<void>((resolve) => (said = resolve));
+    const bus: VcpuBus = {
+      readPort: () => 0xff,
+      writePort: (port) => {
+        if (port === 0x10) words.sleeper++;
+        else if (++words.talker === WORDS) said();
+      },
+      readMemory: () => 0xff,
+      writeMemory: () => undefined,
+    };
+    const vcpus = [place(0, SLEEPER), place(1, TALKER)];
+    const ends = vcpus.map((vcpu): Promise<VcpuEnd> => vcpu.start(bus));
+    await enough;
+    for (const vcpu of vcpus) void vcpu.stop();
+    const reasons = (await Promise.all(ends)).map(({ reason }) => reason);
+    assert.deepEqual(reasons, ['stopped', 'stopped']);
+    for (const vcpu of vcpus) vcpu.close();
+    assert.equal(words.sleeper, 0);
+  }).timeout(10_000);
+});

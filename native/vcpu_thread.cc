@@ -96,6 +96,10 @@ bool Within(std::chrono::microseconds time, Condition happens) {
 constexpr uint64_t kPciAddress = 0xcf8;
 constexpr uint64_t kPciData = 0xcfc;
 
+bool IsPci(const Access& access) {
+  return access.address >= kPciAddress && access.address < kPciData + 4;
+}
+
 }  // namespace
 
 bool Mailbox::Ask(const Access& access, uint32_t* answer, const std::function<void()>& wake) {
@@ -139,6 +143,11 @@ void Mailbox::Abort() {
   changed_.notify_one();
 }
 
+void PciProbe::SetSlots(uint32_t slots) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  slots_ = slots;
+}
+
 bool PciProbe::absent() const {
   const uint32_t bus_and_function = address_ & 0x00ff0700;
   const uint32_t slot = address_ >> 11 & 31;
@@ -147,8 +156,9 @@ bool PciProbe::absent() const {
 }
 
 bool PciProbe::Serve(const Access& access, uint32_t* value) {
-  const bool write = access.question == Question::kPortWrite;
-  if (write && access.address >= kPciAddress && access.address < kPciData) {
+  if (!IsPci(access)) return false;
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (access.question == Question::kPortWrite && access.address < kPciData) {
     known_ = access.address == kPciAddress && access.size == 4;
     if (known_) {
       address_ = access.value;
@@ -157,12 +167,13 @@ bool PciProbe::Serve(const Access& access, uint32_t* value) {
     }
   }
   *value = UINT32_MAX;
-  return access.address >= kPciData && access.address < kPciData + 4 && absent();
+  return access.address >= kPciData && absent();
 }
 
 bool PciProbe::TakePending(const Access& next, Access* pending) {
-  const bool ours = next.address >= kPciAddress && next.address < kPciData + 4;
-  if (!pending_ || !ours) return false;
+  if (!IsPci(next)) return false;
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (!pending_) return false;
   pending_ = false;
   *pending = {Question::kPortWrite, kPciAddress, 4, address_};
   return true;
@@ -180,6 +191,7 @@ int VcpuThread::Create(const std::shared_ptr<OpenFile>& kvm, std::shared_ptr<Ope
   const auto bytes = static_cast<size_t>(length);
   void* run = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (run == MAP_FAILED) return errno;
+  if (!vm->pci) vm->pci = std::make_shared<PciProbe>();
   out->reset(new VcpuThread(std::move(vm), std::move(fd), static_cast<kvm_run*>(run), bytes, id));
   return 0;
 }
@@ -334,9 +346,9 @@ bool VcpuThread::HandlePort() {
 }
 
 bool VcpuThread::AskPort(const Access& access, uint32_t* answer) {
-  if (pci_.Serve(access, answer)) return true;
+  if (pci().Serve(access, answer)) return true;
   Access pending;
-  if (pci_.TakePending(access, &pending) && !Ask(pending, answer)) return false;
+  if (pci().TakePending(access, &pending) && !Ask(pending, answer)) return false;
   return Ask(access, answer);
 }
 

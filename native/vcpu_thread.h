@@ -77,11 +77,12 @@ class Mailbox {
 
 /// What a kernel looks for on the PCI bus while it starts: with AMD's processors 256 buses of 32
 /// slots each (`arch/x86/kernel/aperture_64.c`), two accesses of ports for each. So an address that
-/// is written waits for what is done with it, and what is not there is answered on the spot.
+/// is written waits for what is done with it, and what is not there is answered on the spot. A
+/// virtual machine has one register of addresses, for all of its virtual CPUs.
 class PciProbe {
  public:
   /// Which slots of bus 0 have something, bit by bit. All others, and other buses, have nothing.
-  void SetSlots(uint32_t slots) { slots_ = slots; }
+  void SetSlots(uint32_t slots);
   /// Whether that was all, and `value` the answer.
   bool Serve(const Access& access, uint32_t* value);
   /// An address that waits to be passed on before another access of these ports.
@@ -90,6 +91,7 @@ class PciProbe {
  private:
   bool absent() const;
 
+  std::mutex lock_;
   uint32_t slots_ = UINT32_MAX;
   uint32_t address_ = 0;
   bool known_ = false;  ///< not after a part of the address was written: the bus merges those
@@ -112,7 +114,7 @@ class VcpuThread {
   int fd() const { return fd_.get(); }
   bool started() const { return started_; }
   Mailbox& mailbox() { return mailbox_; }
-  PciProbe& pci() { return pci_; }
+  PciProbe& pci() { return *vm_->pci; }
   /// What its questions are charged to, by whoever answers. Before Start(); without, it never
   /// waits.
   void SetBudget(std::shared_ptr<LoopBudget> budget) { budget_ = std::move(budget); }
@@ -160,7 +162,6 @@ class VcpuThread {
   std::atomic<bool> ended_ = false;
   std::function<void()> wake_;
   Mailbox mailbox_;
-  PciProbe pci_;
   std::shared_ptr<LoopBudget> budget_;
   VcpuEnd end_;
   std::array<std::atomic<uint64_t>, kReasons> exits_ = {};

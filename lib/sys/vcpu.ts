@@ -148,9 +148,9 @@ export class Vcpu {
   }
 
   /**
-   * Which slots of PCI's bus 0 have something, bit by bit. A kernel that starts looks at thousands that
-   * have not (two accesses of ports each): those are answered with all ones, and the bus is not asked.
-   * Default: all may have.
+   * Which slots of PCI's bus 0 have something, bit by bit, for all vCPUs of its virtual machine. A kernel
+   * that starts looks at thousands that have not (two accesses of ports each): those are answered with all
+   * ones, and the bus is not asked. Default: all may have.
    */
   setPciSlots(slots: number): void {
     this.#native.setPciSlots(slots);

@@ -77,7 +77,9 @@ export class PowerCycle {
     writeCpuTables(parts.ram.memory);
     this.#vcpus = this.#makeVcpus(undo);
     const [first] = this.#vcpus;
-    if (first) setUpBootCpu(first, entry);
+    if (!first) return;
+    first.setPciSlots(parts.pciSlots);
+    setUpBootCpu(first, entry);
   }
 
   /** What kept a vCPU from running while others ran already; {@link start} settles then. */
@@ -128,7 +130,6 @@ export class PowerCycle {
         vcpu.close();
       });
       setUpAnyCpu(vcpu, cpuidOf(leaves, { id, cpus }));
-      vcpu.setPciSlots(this.#parts.pciSlots);
       this.#count(vcpu, undo);
       return vcpu;
     });

@@ -21,6 +21,21 @@ const TALKER = { at: 0x2000, code: [0xe6, 0x80, 0xeb, 0xfc] } as const;
 
 const WORDS = 200;
 
+/** Says which register of PCI's configuration it means: `mov eax, 0x80000800; mov dx, 0xcf8; out dx, eax`. */
+const ADDRESS = 0x80000800;
+const CHOOSER = {
+  at: 0x3000,
+  code: [
+    ...[0x66, 0xb8, 0x00, 0x08, 0x00, 0x80, 0xba, 0xf8, 0x0c, 0x66, 0xef],
+    ...[0xe6, 0x10, 0xf4, 0xeb, 0xfd], // out 0x10, al; hlt; jmp
+  ],
+} as const;
+/** Reads it: `mov dx, 0xcfc; in eax, dx`. */
+const READER = {
+  at: 0x4000,
+  code: [0xba, 0xfc, 0x0c, 0x66, 0xed, 0xe6, 0x80, 0xf4, 0xeb, 0xfd],
+} as const;
+
 describeWith(['kvm'], 'vCPUs', () => {
   let kvm: Kvm;
   let vm: KvmVm;
@@ -61,24 +76,51 @@ describeWith(['kvm'], 'vCPUs', () => {
 
   it('that are halted are not woken by what others ask', async () => {
     const words = { sleeper: 0, talker: 0 };
-    let said: () => void = () => undefined;
-    const enough = new Promise<void>((resolve) => (said = resolve));
+    const vcpus = [place(0, SLEEPER), place(1, TALKER)];
+    await run(vcpus, (bus, enough) => {
+      bus.writePort = (port) => {
+        if (port === 0x10) words.sleeper++;
+        else if (++words.talker === WORDS) enough();
+      };
+      return vcpus.map((vcpu) => vcpu.start(bus));
+    });
+    assert.equal(words.sleeper, 0);
+  }).timeout(10_000);
+
+  it('have one register that chooses among those of PCI, whoever writes it, whoever looks', async () => {
+    const log: string[] = [];
+    const [first, second] = [place(0, CHOOSER), place(1, READER)] as const;
+    await run([first, second], (bus, enough) => {
+      const ends: Promise<VcpuEnd>[] = [];
+      bus.readPort = (port) => log.push(`read ${port.toString(16)}`);
+      bus.writePort = (port, _size, value) => {
+        if (port === 0x10) ends.push(second.start(bus));
+        else if (port === 0x80) enough();
+        else log.push(`write ${port.toString(16)} ${value.toString(16)}`);
+      };
+      ends.push(first.start(bus));
+      return ends;
+    });
+    assert.deepEqual(log, [`write cf8 ${ADDRESS.toString(16)}`, 'read cfc']);
+  }).timeout(10_000);
+
+  /** Lets them run until there was enough of it. */
+  async function run(
+    vcpus: readonly Vcpu[],
+    begin: (bus: VcpuBus, enough: () => void) => readonly Promise<VcpuEnd>[],
+  ): Promise<void> {
+    let enough: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => (enough = resolve));
     const bus: VcpuBus = {
       readPort: () => 0xff,
-      writePort: (port) => {
-        if (port === 0x10) words.sleeper++;
-        else if (++words.talker === WORDS) said();
-      },
+      writePort: () => undefined,
       readMemory: () => 0xff,
       writeMemory: () => undefined,
     };
-    const vcpus = [place(0, SLEEPER), place(1, TALKER)];
-    const ends = vcpus.map((vcpu): Promise<VcpuEnd> => vcpu.start(bus));
-    await enough;
+    const ends = begin(bus, enough);
+    await over;
     for (const vcpu of vcpus) void vcpu.stop();
-    const reasons = (await Promise.all(ends)).map(({ reason }) => reason);
-    assert.deepEqual(reasons, ['stopped', 'stopped']);
+    for (const end of ends) assert.equal((await end).reason, 'stopped');
     for (const vcpu of vcpus) vcpu.close();
-    assert.equal(words.sleeper, 0);
-  }).timeout(10_000);
+  }
 });

@@ -288,7 +288,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #cycleEnded(cycle: PowerCycle, end: VcpuEnd): void {
-    const intent = this.#intent ?? this.#intentOf(end);
+    const intent = this.#intent ?? this.#intentOf(end, cycle.refused);
     this.#intent = undefined;
     try {
       this.#limits.charged(() => {
@@ -303,11 +303,14 @@ export class Machine extends EventEmitter<MachineEvents> {
       this.#takeDown(intent);
       return;
     }
+    // One that lacks a vCPU does not begin: it is about to end.
+    if (this.#cycle?.refused) return;
     publishMachine(() => ({ state: 'reboot' }));
     this.emit('reboot');
   }
 
-  #intentOf({ reason, detail }: VcpuEnd): Intent {
+  #intentOf({ reason, detail }: VcpuEnd, refused: Error | undefined): Intent {
+    if (refused) return failed(refused);
     if (reason === 'shutdown' && this.#options.onReset === 'reboot') return 'reboot';
     const error = new VhostError('ERR_VHOST_STATE', `the guest can not go on: ${detail}`);
     return { reason: 'failed', status: 1, error };

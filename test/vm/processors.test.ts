@@ -81,23 +81,43 @@ describeWith(['kvm', 'root'], 'a machine with several processors', () => {
     assert.equal((await guest.machine.stop()).reason, 'stopped');
   }).timeout(BOOT);
 
-  it('is not booted when one of its processors gets no thread, and nothing is left', async () => {
-    const refusal = new Error('no thread');
+  const refusal = new Error('no thread');
+
+  /** Meanwhile so many vCPUs get a thread, and the next one gets none. */
+  async function withThreads(count: number, body: () => Promise<void>): Promise<void> {
     const start = Reflect.get(Vcpu.prototype, 'start');
-    const before = processState();
-    let threads = 0;
+    let started = 0;
     Vcpu.prototype.start = function (bus) {
-      if (++threads === 3) throw refusal;
+      if (++started > count) throw refusal;
       return start.call(this, bus);
     };
     try {
-      await assert.rejects(Machine.boot({ ...guestFiles('6.1-cloud'), cpus: 3 }), refusal);
+      await body();
     } finally {
       Vcpu.prototype.start = start;
     }
-    assert.equal(threads, 3);
+    assert.equal(started, count + 1);
+  }
+
+  it('is not booted when one of its processors gets no thread, and nothing is left', async () => {
+    const before = processState();
+    await withThreads(2, () =>
+      assert.rejects(Machine.boot({ ...guestFiles('6.1-cloud'), cpus: 3 }), refusal),
+    );
     assert.deepEqual(machineThreads(), []);
     assert.deepEqual(processState(), before);
+  }).timeout(BOOT);
+
+  it('ends, and says why, when one of its processors gets no thread at a reboot', async () => {
+    const machine = await Machine.boot({ ...guestFiles('6.1-cloud'), cpus: 2 });
+    const reboots: string[] = [];
+    machine.on('reboot', () => reboots.push('reboot'));
+    await withThreads(1, async () => {
+      machine.reboot();
+      assert.deepEqual(await machine.wait(), { reason: 'failed', status: 1, error: refusal });
+    });
+    assert.deepEqual(reboots, []);
+    assert.deepEqual(machineThreads(), []);
   }).timeout(BOOT);
 
   it('boots a kernel that is told to know nothing of the tables', async () => {

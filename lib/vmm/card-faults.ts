@@ -2,6 +2,7 @@ import type { VirtioNetDevice } from './virtio-net-device.js';
 import type { VirtioPciFunction } from './virtio-pci.js';
 import type { RingName } from '../dataplane/queue-pair.js';
 import { VhostError, misuse } from '../errors.js';
+import { allOrNothing } from '../undo.js';
 
 /** What is put in the way of. */
 export type FaultyDevice = Pick<VirtioNetDevice, 'queueSizes' | 'holdQueue' | 'silenceQueue'>;
@@ -92,8 +93,14 @@ export class CardFaults {
   #begin(what: string, hold: (held: boolean) => void): EndFault {
     if (this.#closed) throw new VhostError('ERR_VHOST_CLOSED', 'the machine has ended');
     if (this.#held.has(what)) throw new VhostError('ERR_VHOST_STATE', `${what} is held already`);
+    // What a failing start may have done of it is taken back.
+    allOrNothing((undo) => {
+      undo.push(() => {
+        hold(false);
+      });
+      hold(true);
+    });
     this.#held.add(what);
-    hold(true);
     let over = false;
     return () => {
       if (over || this.#closed) return;

@@ -6,11 +6,12 @@ describe('faults of a card', () => {
   let log: string[];
   let faults: CardFaults;
 
+  const note = (what: string) => (index: number, held: boolean) => {
+    log.push(`${what} ${String(index)} ${held ? 'held' : 'let go'}`);
+  };
+
   beforeEach(() => {
     log = [];
-    const note = (what: string) => (index: number, held: boolean) => {
-      log.push(`${what} ${String(index)} ${held ? 'held' : 'let go'}`);
-    };
     faults = new CardFaults(
       // Two queue pairs, and a control queue.
       {
@@ -57,6 +58,26 @@ describe('faults of a card', () => {
       assert.throws(() => faults.holdVector(index), /index must be an integer below 6/);
     }
     assert.deepEqual(log, []);
+  });
+
+  it('are not there when they can not begin', () => {
+    let refuses = true;
+    const refusing = new CardFaults(
+      {
+        queueSizes: [256, 256, 64],
+        holdQueue: note('ring'),
+        silenceQueue: (index, held) => {
+          note('calls')(index, held);
+          if (refuses && held) throw new Error('refused');
+        },
+      },
+      { vectors: 4, holdVector: note('vector') },
+    );
+    assert.throws(() => refusing.holdCompletions('receive'), /refused/);
+    assert.deepEqual(log, ['calls 0 held', 'calls 0 let go'], 'nothing is left of it');
+    refuses = false;
+    refusing.holdCompletions('receive')();
+    assert.deepEqual(log.slice(2), ['calls 0 held', 'calls 0 let go']);
   });
 
   it('are over with the machine', () => {

@@ -115,8 +115,9 @@ export interface Backend {
    * Without it every frame comes.
    *
    * @param filter  Undefined: every frame comes again.
+   * @returns Whether any is kept away: not with more hosts than it can tell apart.
    */
-  setReceiveFilter?(filter: ReceiveFilter | undefined): void;
+  setReceiveFilter?(filter: ReceiveFilter | undefined): boolean;
   /** Tells of what happens to the interface, until {@link close}; of one that is reopened as well. */
   watch?(listener: LinkListener): void;
   /** Whether the interface is gone, so that nothing will come or go through it any more. */

@@ -58,7 +58,7 @@ export abstract class TunBackend implements Backend {
   readonly name: string;
   readonly features: bigint;
   /** Of a tap whose queues are all ours: the filter is the interface's. */
-  readonly setReceiveFilter?: (filter: ReceiveFilter | undefined) => void;
+  readonly setReceiveFilter?: (filter: ReceiveFilter | undefined) => boolean;
 
   readonly #opening: TunOpening;
   #open: OpenTun;
@@ -83,7 +83,7 @@ export abstract class TunBackend implements Backend {
       if (canFilter(open)) {
         this.setReceiveFilter = (filter) => {
           this.#filter = filter;
-          applyFilter(this.#open.tun, filter);
+          return applyFilter(this.#open.tun, filter);
         };
       }
     } catch (error) {

@@ -5,13 +5,17 @@ import { TUN_FLT_ALLMULTI } from '../uapi/tun.js';
 
 const EVERYTHING = new Uint8Array(0);
 
-/** Hosts go first: one for which the kernel has no place left would let everything pass. */
-export function applyFilter(tun: Tun, filter: ReceiveFilter | undefined): void {
+/**
+ * Hosts go first: one for which the kernel has no place left lets everything pass.
+ *
+ * @returns Whether not everything does.
+ */
+export function applyFilter(tun: Tun, filter: ReceiveFilter | undefined): boolean {
   const { unicast = [], multicast = [] } = filter ?? {};
   const all = multicast === 'all';
   const addresses = [...unicast, ...(all ? [] : multicast)];
   const bytes = addresses.length > 0 ? Buffer.concat(addresses) : EVERYTHING;
-  tun.setTxFilter(bytes, all ? TUN_FLT_ALLMULTI : 0);
+  return tun.setTxFilter(bytes, all ? TUN_FLT_ALLMULTI : 0) > 0;
 }
 
 /**

@@ -55,15 +55,16 @@ export class GuestFilter {
   #promiscuous = true;
   #allMulticast = false;
   #table = EMPTY;
+  #keepsAway = false;
 
   constructor(backend: Pick<Backend, 'setReceiveFilter' | 'lost'>) {
     this.#backend = backend;
     this.possible = backend.setReceiveFilter !== undefined;
   }
 
-  /** Whether frames for others are kept away. */
+  /** Whether frames for others are kept away: the driver wants it, and the backend can tell them apart. */
   get active(): boolean {
-    return !this.#promiscuous && !this.#table.overflow;
+    return this.#keepsAway;
   }
 
   /** Whether every frame comes. @throws {VhostSystemError} Of the backend. */
@@ -106,19 +107,25 @@ export class GuestFilter {
 
   /** Everything comes again. With an interface that is gone its filter is gone too. */
   reset(): void {
-    const { active } = this;
+    const limited = this.#isLimited();
     this.#promiscuous = true;
     this.#allMulticast = false;
     this.#table = EMPTY;
     try {
-      if (active) this.#apply();
+      if (limited) this.#apply();
     } catch (error) {
       if (!this.#backend.lost()) throw error;
     }
   }
 
   #apply(): void {
-    this.#backend.setReceiveFilter?.(this.active ? this.#wanted() : undefined);
+    this.#keepsAway = false;
+    const wanted = this.#isLimited() ? this.#wanted() : undefined;
+    this.#keepsAway = this.#backend.setReceiveFilter?.(wanted) ?? false;
+  }
+
+  #isLimited(): boolean {
+    return !this.#promiscuous && !this.#table.overflow;
   }
 
   #wanted(): ReceiveFilter {

@@ -52,8 +52,8 @@ export interface VirtioNetStatistics {
   /** Frames that were given back to the guest unsent, or of which nobody knows. */
   readonly unsent: number;
   /**
-   * Whether the driver has the backend keep frames for others away. They are counted in its interface's
-   * `transmitDropped`.
+   * Whether the backend keeps frames for others away, as the driver wants it. They are counted in its
+   * interface's `transmitDropped`.
    */
   readonly filtering: boolean;
   /** Of the driver that drives now. */

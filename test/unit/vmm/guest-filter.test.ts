@@ -11,6 +11,8 @@ const NEXT = Uint8Array.of(2, 0, 0, 0, 0, 3);
 const HOST = Uint8Array.of(2, 0, 0, 0, 0, 9);
 const GROUP = Uint8Array.of(1, 0, 0x5e, 0, 0, 5);
 const BROADCAST = new Uint8Array(6).fill(0xff);
+/** Hosts that a tap compares. */
+const MOST = 8;
 const TABLE = { unicast: [HOST], multicast: [GROUP], overflow: false };
 
 describe('what of all frames a guest receives', () => {
@@ -27,6 +29,7 @@ describe('what of all frames a guest receives', () => {
       setReceiveFilter: (wanted) => {
         if (lost) throw new VhostSystemError(EBADFD, 'ioctl', 'TUNSETTXFILTER');
         told = wanted;
+        return wanted !== undefined && wanted.unicast.length <= MOST;
       },
     });
     filter.setOwn(OWN);
@@ -62,6 +65,16 @@ describe('what of all frames a guest receives', () => {
     assert.equal(filter.active, false);
     filter.setTable(TABLE);
     assert.deepEqual(told, { unicast: [OWN, HOST], multicast: [BROADCAST, GROUP] });
+  });
+
+  it('says that nothing is kept away where the backend can not tell so many hosts apart', () => {
+    filter.setPromiscuous(false);
+    filter.setTable({ ...TABLE, unicast: new Array<Uint8Array>(MOST).fill(HOST) });
+    assert.equal(filter.active, false);
+    filter.reset();
+    assert.equal(told, undefined, 'it is taken away all the same');
+    filter.setPromiscuous(false);
+    assert.equal(filter.active, true);
   });
 
   it("follows the driver's address, and knows both where the driver may not have looked", () => {

@@ -11,6 +11,11 @@ const IN_HYPERVISOR = 0x80000000;
 /** The package has several processors. */
 const SEVERAL = 1 << 28;
 
+/** Leaf 0x80000001 of AMD's: these several are cores, and not threads. */
+const CMP_LEGACY = 1 << 1;
+/** The last four letters of `AuthenticAMD` and `HygonGenuine`, in leaf 0. */
+const AMD_LIKE: readonly number[] = [0x444d4163, 0x656e6975];
+
 /** Leaf 0xb: what a level of the topology is. */
 const LEVEL = { thread: 1 << 8, core: 2 << 8 } as const;
 
@@ -32,7 +37,11 @@ export interface CpuPlace {
 export function cpuidOf(leaves: readonly CpuidLeaf[], place: CpuPlace): CpuidLeaf[] {
   const bits = Math.ceil(Math.log2(place.cpus));
   const others = leaves.filter(({ leaf }) => !TOPOLOGIES.includes(leaf));
-  const own = others.map((leaf) => ({ ...leaf, ...ownRegisters(leaf, place, bits) }));
+  const amd = leaves.some(({ leaf, ecx }) => leaf === 0 && AMD_LIKE.includes(ecx));
+  const own = others.map((leaf) => {
+    const legacy = amd && leaf.leaf === 0x80000001 ? cmpLegacy(leaf, place) : {};
+    return { ...leaf, ...ownRegisters(leaf, place, bits), ...legacy };
+  });
   return others.length === leaves.length ? own : [...own, ...topology(place, bits)];
 }
 
@@ -58,6 +67,10 @@ function ownRegisters(leaf: CpuidLeaf, { id, cpus }: CpuPlace, bits: number): Pa
     default:
       return {};
   }
+}
+
+function cmpLegacy({ ecx }: CpuidLeaf, { cpus }: CpuPlace): Partial<CpuidLeaf> {
+  return { ecx: (cpus > 1 ? ecx | CMP_LEGACY : ecx & ~CMP_LEGACY) >>> 0 };
 }
 
 /** A cache's description, with whom of this guest it is shared: bits 14 to 25, less one. */

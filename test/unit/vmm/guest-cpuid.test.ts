@@ -57,6 +57,18 @@ describe('cpuidOf', () => {
     assert.equal(((third?.eax ?? 0) >>> 14) & 0xfff, 3);
   });
 
+  it("has AMD's processors say that several are cores, and not threads", () => {
+    const told = (vendor: string, ecx: number, cpus: number) => {
+      const zero = { ...full(0), ecx: Buffer.from(vendor.slice(-4)).readUInt32LE() };
+      const answers = cpuidOf([zero, { ...full(0x80000001), ecx }], { id: 0, cpus });
+      return answers.find(({ leaf }) => leaf === 0x80000001)?.ecx;
+    };
+    assert.equal(told('AuthenticAMD', 0x20, 2), 0x22);
+    assert.equal(told('HygonGenuine', 0x20, 2), 0x22);
+    assert.equal(told('AuthenticAMD', 0x22, 1), 0x20);
+    assert.equal(told('GenuineIntel', 0x21, 2), 0x21, "Intel's have no such bit");
+  });
+
   it('has no cache behind the last', () => {
     const last = { ...full(4, 4), ...{ eax: 0, ebx: 0, ecx: 0, edx: 0 } };
     assert.deepEqual(cpuidOf([last], { id: 0, cpus: 4 }), [last]);

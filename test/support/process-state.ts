@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import v8 from 'node:v8';
 
 import { native } from '#lib/native';
 
@@ -63,9 +62,8 @@ export function kernelMappings(): number {
   return fs.readFileSync('/proc/self/maps', 'utf8').split('\n').length;
 }
 
-/** Resident bytes of this process but V8's young generation, which V8 grows and shrinks at its leisure. */
+/** Resident bytes of this process. */
 export function residentBytes(): number {
   global.gc?.();
-  const young = v8.getHeapSpaceStatistics().find((space) => space.space_name === 'new_space');
-  return process.memoryUsage.rss() - (young?.physical_space_size ?? 0);
+  return process.memoryUsage.rss();
 }

@@ -21,6 +21,7 @@
         "native/netns.cc",
         "native/packet_socket.cc",
         "native/pages.cc",
+        "native/pci_probe.cc",
         "native/sched.cc",
         "native/tun.cc",
         "native/uapi_net.c",

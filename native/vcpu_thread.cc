@@ -92,14 +92,6 @@ bool Within(std::chrono::microseconds time, Condition happens) {
   }
 }
 
-/// PCI's configuration mechanism 1.
-constexpr uint64_t kPciAddress = 0xcf8;
-constexpr uint64_t kPciData = 0xcfc;
-
-bool IsPci(const Access& access) {
-  return access.address >= kPciAddress && access.address < kPciData + 4;
-}
-
 }  // namespace
 
 bool Mailbox::Ask(const Access& access, uint32_t* answer, const std::function<void()>& wake) {
@@ -141,42 +133,6 @@ void Mailbox::Abort() {
   const std::lock_guard<std::mutex> guard(lock_);
   aborted_ = true;
   changed_.notify_one();
-}
-
-void PciProbe::SetSlots(uint32_t slots) {
-  const std::lock_guard<std::mutex> guard(lock_);
-  slots_ = slots;
-}
-
-bool PciProbe::absent() const {
-  const uint32_t bus_and_function = address_ & 0x00ff0700;
-  const uint32_t slot = address_ >> 11 & 31;
-  const bool enabled = (address_ & 0x80000000) != 0;
-  return known_ && enabled && (bus_and_function != 0 || (slots_ >> slot & 1) == 0);
-}
-
-bool PciProbe::Serve(const Access& access, uint32_t* value) {
-  if (!IsPci(access)) return false;
-  const std::lock_guard<std::mutex> guard(lock_);
-  if (access.question == Question::kPortWrite && access.address < kPciData) {
-    known_ = access.address == kPciAddress && access.size == 4;
-    if (known_) {
-      address_ = access.value;
-      pending_ = true;
-      return true;
-    }
-  }
-  *value = UINT32_MAX;
-  return access.address >= kPciData && absent();
-}
-
-bool PciProbe::TakePending(const Access& next, Access* pending) {
-  if (!IsPci(next)) return false;
-  const std::lock_guard<std::mutex> guard(lock_);
-  if (!pending_) return false;
-  pending_ = false;
-  *pending = {Question::kPortWrite, kPciAddress, 4, address_};
-  return true;
 }
 
 int VcpuThread::Create(const std::shared_ptr<OpenFile>& kvm, std::shared_ptr<OpenFile> vm,

@@ -2,7 +2,7 @@
 // through.
 #include <cstdio>
 
-#include "../../../native/vcpu_thread.h"
+#include "../../../native/pci_probe.h"
 
 using vhost_net::Access;
 using vhost_net::PciProbe;

@@ -4,15 +4,9 @@ import path from 'node:path';
 
 import { temporaryFolder } from '../../support/packed.js';
 
-const SOURCES = [
-  'test/unit/native/pci-probe.program.cc',
-  'native/vcpu_thread.cc',
-  'native/loop_budget.cc',
-];
+const SOURCES = ['test/unit/native/pci-probe.program.cc', 'native/pci_probe.cc'];
 
-const describeOnX64 = process.arch === 'x64' ? describe : describe.skip;
-
-describeOnX64('PCI configuration accesses on the thread of a vCPU', function () {
+describe('PCI configuration accesses on the thread of a vCPU', function () {
   this.timeout(120_000);
 
   it('are answered there for slots that have nothing, and never by an address that is not known', () => {

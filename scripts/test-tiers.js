@@ -133,20 +133,15 @@ function silence(status) {
 /** What a tier reported; a tier that was to run and ran nothing has failed. */
 function readCounts(title, file, status) {
   const none = { passed: 0, failed: 1, skipped: 0 };
-  if (!fs.existsSync(file)) {
-    console.log(`${title}: ${silence(status)}`);
-    return none;
-  }
+  if (!fs.existsSync(file)) return { ...none, failures: [`${title}: ${silence(status)}`] };
   const counts = JSON.parse(fs.readFileSync(file, 'utf8'));
-  if (counts.passed + counts.failed === 0) {
-    console.log(`${title}: no test ran`);
-    return { ...none, skipped: counts.skipped };
+  const { passed, failed, skipped } = counts;
+  if (passed + failed === 0) return { ...none, skipped, failures: [`${title}: no test ran`] };
+  if (status !== 0 && failed === 0) {
+    const why = `${title}: every test passed, but the runner ended with ${status}`;
+    return { passed, failed: 1, skipped, failures: [why] };
   }
-  if (status !== 0 && counts.failed === 0) {
-    console.log(`${title}: every test passed, but the runner ended with ${status}`);
-    counts.failed = 1;
-  }
-  return counts;
+  return { ...counts, failures: counts.failures.map((failure) => `${title}: ${failure}`) };
 }
 
 /** The tables of what the runs in the lab traced; with --only, of these files alone. Of what failed: none. */
@@ -167,16 +162,20 @@ function main() {
   const { kernels, only, tables, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
+  const failures = [];
   try {
     for (const run of names.flatMap((name) => runsOf(name, kernels))) {
       const counts = runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
+      failures.push(...counts.failures);
     }
     if (tables) writeTables(folder, total.failed);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
-  console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  console.log();
+  for (const failure of failures) console.log(`failed: ${failure}`);
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   process.exitCode = total.failed === 0 ? 0 : 1;
 }
 

@@ -6,8 +6,8 @@ import Mocha from 'mocha';
 import { IoctlTracer } from './ioctl-trace.js';
 
 /**
- * The usual report, and the counts in a file for whoever runs several tiers: `VHOST_TEST_COUNTS`
- * names it. `VHOST_TEST_TRACE` names one for the ioctls that the tests made.
+ * The usual report, and the counts and failures in a file for whoever runs several tiers:
+ * `VHOST_TEST_COUNTS` names it. `VHOST_TEST_TRACE` names one for the ioctls that the tests made.
  */
 class CountingReporter extends Mocha.reporters.Spec {
   constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
@@ -17,8 +17,9 @@ class CountingReporter extends Mocha.reporters.Spec {
     runner.once(Mocha.Runner.constants.EVENT_RUN_END, () => {
       const { passes, failures, pending } = this.stats;
       const file = process.env['VHOST_TEST_COUNTS'];
-      const counts = JSON.stringify({ passed: passes, failed: failures, skipped: pending });
-      if (file !== undefined) fs.writeFileSync(file, counts);
+      const messages = this.failures.map(describeFailure);
+      const counts = { passed: passes, failed: failures, skipped: pending, failures: messages };
+      if (file !== undefined) fs.writeFileSync(file, JSON.stringify(counts));
       // A port that a test left open would keep the process alive for ever.
       setTimeout(() => {
         console.error('something that a test left open keeps the process alive');
@@ -26,6 +27,12 @@ class CountingReporter extends Mocha.reporters.Spec {
       }, 10_000).unref();
     });
   }
+}
+
+/** In one line: a long run is read from its end, if the rest of it was kept at all. */
+function describeFailure(test: Mocha.Test): string {
+  const [reason = ''] = (test.err?.message ?? '').split('\n');
+  return `${test.titlePath().join(': ')}: ${reason}`;
 }
 
 function traceTo(file: string, runner: Mocha.Runner): void {

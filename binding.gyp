@@ -8,6 +8,7 @@
         "native/bpf.cc",
         "native/budget.cc",
         "native/constants.cc",
+        "native/copy.cc",
         "native/descriptor.cc",
         "native/eventfd.cc",
         "native/kvm.cc",

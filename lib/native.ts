@@ -131,6 +131,16 @@ interface Native {
   pagesCount(): number;
   pagesReserved(): number;
 
+  copyToStrides(
+    target: Uint8Array,
+    at: number,
+    stride: number,
+    source: Uint8Array,
+    from: number,
+    length: number,
+    count: number,
+  ): void;
+
   eventfdCreate(): NativeDescriptor;
   eventfdSignal(eventfd: NativeDescriptor): void;
   eventfdDrain(eventfd: NativeDescriptor): number;

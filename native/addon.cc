@@ -224,6 +224,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export<Configure>(env, exports, "configure");
   ExportDescriptor(env, exports);
   ExportPages(env, exports);
+  ExportCopy(env, exports);
   ExportEventFd(env, exports);
   ExportWait(env, exports);
   ExportWatcher(env, exports);

@@ -74,6 +74,7 @@ class Arguments {
 // Each room adds its exports.
 void ExportDescriptor(Napi::Env env, Napi::Object exports);
 void ExportPages(Napi::Env env, Napi::Object exports);
+void ExportCopy(Napi::Env env, Napi::Object exports);
 void ExportEventFd(Napi::Env env, Napi::Object exports);
 void ExportWait(Napi::Env env, Napi::Object exports);
 void ExportWatcher(Napi::Env env, Napi::Object exports);

@@ -2,7 +2,7 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import { splitLayout } from '../ring/split-layout.js';
 import type { SplitLayout } from '../ring/split-layout.js';
 import type { VringPlacement } from '../dataplane/queue-pair.js';
-import { Pages } from '../sys/pages.js';
+import { Pages, copyToStrides } from '../sys/pages.js';
 import { allOrNothing } from '../undo.js';
 
 /** Nothing that two CPUs write lies on one cache line, nor on the pair that is fetched together. */
@@ -38,6 +38,7 @@ export class SlotArea {
   readonly words16: Uint16Array;
   /** The whole area as 32-bit words, for short copies. */
   readonly words32: Uint32Array;
+  readonly #bytes: Uint8Array;
   /** Whose area it is. */
   arena: Arena | undefined;
   /** Slots that devices read where they lie, on whichever rings. */
@@ -59,6 +60,14 @@ export class SlotArea {
     this.tails = Array.from({ length: count }, (_, i) => at(i, HEADER_AT, this.tailCapacity));
     this.words16 = new Uint16Array(buffer, byteOffset, (count * stride) / 2);
     this.words32 = new Uint32Array(buffer, byteOffset, (count * stride) / 4);
+    this.#bytes = new Uint8Array(buffer, byteOffset, count * stride);
+  }
+
+  /** Copies frames of one length, one behind the other from `from` on, to `count` slots from `first` on. */
+  fill(first: number, frames: Uint8Array, from: number, length: number, count: number): void {
+    if (count === 0) return;
+    const at = first * this.stride + PAYLOAD_AT;
+    copyToStrides(this.#bytes, at, this.stride, frames, from, length, count);
   }
 
   /** The guest address that a descriptor for this slot names. */

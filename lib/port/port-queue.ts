@@ -11,6 +11,7 @@ import { Recovery } from './recovery.js';
 import { ReceivePath } from './receive-path.js';
 import type { Reservation } from './reservations.js';
 import type { QueueStatistics } from './statistics.js';
+import type { PackedFrames } from './transmit-bulk.js';
 import { TransmitPath } from './transmit-path.js';
 import type { WriteFrame } from './transmit.js';
 import type { Backend } from '../backend/backend.js';
@@ -154,7 +155,7 @@ export class PortQueue {
   }
 
   /** As {@link Port.sendBatch}. */
-  sendBatch(frames: readonly Uint8Array[]): number {
+  sendBatch(frames: readonly Uint8Array[] | PackedFrames): number {
     return this.transmitPath.sendBatch(frames);
   }
 

@@ -1,12 +1,12 @@
 import { misuse } from '../errors.js';
 
-/** A slot of the transmit ring, to be written in place and committed. */
+/** Memory of the transmit ring, to be written in place and committed. */
 export class Reservation {
   /** @internal */
   constructor(
     /** The frame: exactly as long as was asked for. */
     readonly bytes: Uint8Array,
-    /** @internal -1 once committed or cancelled. */
+    /** @internal The first slot; -1 once committed or cancelled. */
     public slot: number,
   ) {}
 }

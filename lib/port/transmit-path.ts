@@ -13,6 +13,8 @@ import { Reservations } from './reservations.js';
 import type { Reservation } from './reservations.js';
 import { newRingCounters } from './statistics.js';
 import type { TransmitStatistics } from './statistics.js';
+import { BATCH, BulkTransmit } from './transmit-bulk.js';
+import type { BulkPath, PackedFrames } from './transmit-bulk.js';
 import { Transmitter } from './transmit.js';
 import type { WriteFrame } from './transmit.js';
 import { TransmitWaiters, lost } from './transmit-waiters.js';
@@ -21,12 +23,6 @@ import type { Fault, RingProgress } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
-
-/** Frames after which the worker gets them although the caller goes on: it works while we do. */
-const BATCH = 32;
-
-/** Frames of one call of `sendInPlace`: they are counted in 31 bits. */
-const MAX_COUNT = 0x7fffffff;
 
 /** What a transmit path works with. */
 export interface TransmitPathOptions {
@@ -58,6 +54,7 @@ export class TransmitPath {
 
   readonly #queue: DriverQueue;
   readonly #transmitter: Transmitter;
+  readonly #bulk: BulkTransmit;
   readonly #events: VringEvents;
   readonly #counters = newRingCounters();
   readonly #software = new SoftwareOffload();
@@ -70,8 +67,9 @@ export class TransmitPath {
   readonly #loans: Loans;
   /** Who waits for this ring. */
   readonly waiters: TransmitWaiters;
-  /** Bytes of the longest frame that fits one slot; -1 when nothing may be sent. */
+  /** Bytes of the longest frame that fits one slot; -1 while nothing may be sent unasked. */
   #longestShort: number;
+  readonly #longestSlot: number;
   /** Bytes of the frames that are offered and not published. */
   #unpublishedBytes = 0;
   #full = 0;
@@ -87,10 +85,12 @@ export class TransmitPath {
     this.#reservations = new Reservations(queue.size);
     this.longest = Math.min(options.limits.longest, slots.total);
     const { longestPlain = this.longest } = options.limits;
-    this.#longestShort = Math.min(longestPlain, this.longest, slots.capacity);
+    this.#longestSlot = Math.min(longestPlain, this.longest, slots.capacity);
+    this.#longestShort = this.#longestSlot;
     this.#loans = new Loans(queue, slots, options.connect);
     const limits = { ...options.limits, longest: this.longest };
     this.#transmitter = new Transmitter(queue, slots, limits, this.#loans);
+    this.#bulk = new BulkTransmit(queue, this.#transmitter, this.#bulkPath());
     this.waiters = new TransmitWaiters({
       port: options.port,
       queueIndex: options.queueIndex ?? 0,
@@ -99,6 +99,22 @@ export class TransmitPath {
       call: events.call,
       reclaim: () => this.reclaim(),
     });
+  }
+
+  #bulkPath(): BulkPath {
+    return {
+      checkOpen: () => {
+        if (this.#closed) throw closed();
+      },
+      send: (bytes) => this.send(bytes, undefined),
+      makeRoom: () => this.#makeRoom(),
+      offered: (byteLength) => {
+        if (!this.#closed) this.#offered(byteLength);
+      },
+      allowShort: (allow) => {
+        this.#longestShort = allow && !this.#closed ? this.#longestSlot : -1;
+      },
+    };
   }
 
   /** Begins to listen to the worker. */
@@ -166,51 +182,23 @@ export class TransmitPath {
     return frame.contiguous ? this.send(frame.bytes, header) : this.#sendPieces(frame, header);
   }
 
-  sendBatch(frames: readonly Uint8Array[]): number {
-    if (!Array.isArray(frames)) throw misuse.type('frames', 'an array of Uint8Array', frames);
-    let taken = 0;
-    for (const frame of frames as readonly Uint8Array[]) {
-      if (!this.send(frame, undefined)) break;
-      taken++;
-    }
-    return taken;
+  sendBatch(frames: readonly Uint8Array[] | PackedFrames): number {
+    return this.#bulk.send(frames);
   }
 
   sendInPlace(count: number, length: number, write: WriteFrame): number {
-    if (this.#closed) throw closed();
-    checkInPlace(count, write);
-    this.#transmitter.accept(length, undefined);
-    this.#transmitter.checkOneSlot(length);
-    let done = 0;
-    while (done < count && (this.#queue.free > 0 || this.#makeRoom())) {
-      const most = Math.min(count - done, this.#queue.free, BATCH);
-      this.#writeBatch(most, length, done, write);
-      done += this.#transmitter.written;
-    }
-    return done;
-  }
-
-  /** What was written counts, also when the next one throws. */
-  #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
-    const longest = this.#longestShort;
-    this.#longestShort = -1;
-    try {
-      this.#transmitter.putWritten(count, length, first, write);
-    } finally {
-      if (!this.#closed) this.#longestShort = longest;
-      const { written } = this.#transmitter;
-      if (written > 0 && !this.#closed) this.#offered(written * length);
-    }
-    if (this.#closed) throw closed();
+    return this.#bulk.sendInPlace(count, length, write);
   }
 
   reserve(length: number): Reservation | undefined {
     if (this.#closed) throw closed();
     this.#transmitter.acceptLength(length);
-    let slot = this.#transmitter.acquire(length);
-    if (slot < 0 && this.#makeRoom()) slot = this.#transmitter.acquire(length);
-    if (slot < 0) return undefined;
-    return this.#reservations.make(this.#transmitter.view(slot, length), slot);
+    const { reserved } = this.#transmitter;
+    let slot = reserved.acquire(length);
+    if (slot < 0 && this.reclaim() > 0) slot = reserved.acquire(length);
+    if (slot >= 0) return this.#reservations.make(this.#transmitter.view(slot, length), slot);
+    this.#refuse();
+    return undefined;
   }
 
   commit(reservation: Reservation, header: Readonly<NetHeader> | undefined): void {
@@ -218,13 +206,13 @@ export class TransmitPath {
     const { length } = reservation.bytes;
     const checked = this.#transmitter.accept(length, header);
     const slot = this.#reservations.use(reservation);
-    this.#transmitter.offerReserved(slot, length, checked);
+    this.#transmitter.reserved.offer(slot, length, checked);
     this.#offered(length);
   }
 
   cancel(reservation: Reservation): void {
     if (this.#closed) throw closed();
-    this.#transmitter.cancel(this.#reservations.use(reservation));
+    this.#transmitter.reserved.cancel(this.#reservations.use(reservation));
     this.waiters.roomMade();
   }
 
@@ -386,13 +374,6 @@ export class TransmitPath {
     this.#flushScheduled = true;
     queueMicrotask(this.#flushLater);
   }
-}
-
-function checkInPlace(count: number, write: WriteFrame): void {
-  if (!Number.isInteger(count) || count < 0 || count > MAX_COUNT) {
-    throw misuse.range('count', `an integer in 0..${String(MAX_COUNT)}`, count);
-  }
-  if (typeof write !== 'function') throw misuse.type('write', 'a function', write);
 }
 
 function closed(): VhostError {

@@ -1,15 +1,18 @@
-import { HEADER_AT, HEADER_SIZE } from './arena.js';
+import { HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { FrameLimits } from './frame-limits.js';
 import type { TransmitLimits } from './frame-limits.js';
 import type { Frame } from './frame.js';
 import type { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
+import type { Reservation } from './reservations.js';
+import { ReservedSlots } from './reserved-slots.js';
+import { SlotHeaders } from './slot-headers.js';
 import { VhostError, misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
-import { PLAIN_HEADER, clearHeader, readHeader, writeHeader } from '../ring/net-header.js';
+import { PLAIN_HEADER, readHeader, writeHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 /**
@@ -42,9 +45,9 @@ export class Transmitter {
   readonly #payloads: readonly Uint8Array[];
   /** Per slot, the view that was made last: frames of one length need no other. */
   readonly #views: Uint8Array[];
-  /** Per slot, whether its header may be something else than zeros. */
-  readonly #marked: Uint8Array;
-  #markedCount = 0;
+  readonly #headers: SlotHeaders;
+  /** Slots that the caller writes. */
+  readonly reserved: ReservedSlots;
   /** Frames that the last {@link putWritten} offered. */
   written = 0;
   /** Frames are being written in place, by a function of the caller's. */
@@ -59,36 +62,46 @@ export class Transmitter {
     this.#limits = new FrameLimits(limits);
     this.#payloads = slots.payloads;
     this.#views = [...slots.payloads];
-    this.#marked = new Uint8Array(slots.count);
-    this.#describe();
+    this.#headers = new SlotHeaders(slots);
+    this.reserved = new ReservedSlots(queue, slots, this.#headers);
+    this.#describe(() => false);
   }
 
   /**
    * Begins anew with a ring that the device does not use. Whatever was in flight is free again.
    *
-   * @param reserved  Per slot, who has it when it is still the caller's.
+   * @param reservations  Per slot, the reservation that begins there.
    */
-  restart(reserved: readonly unknown[]): void {
+  restart(reservations: readonly (Reservation | undefined)[]): void {
     this.#restarts++;
     this.#queue.reset();
-    this.#describe();
+    let end = 0;
+    this.#describe((slot) => {
+      const reservation = reservations[slot];
+      if (reservation) end = slot + this.reserved.countFor(reservation.bytes.length);
+      return slot < end;
+    });
     this.loans.returnAll();
-    for (let slot = 0; slot < this.#slots.count; slot++) {
-      if (reserved[slot] !== undefined) this.#queue.claim(slot);
+    for (const [slot, reservation] of reservations.entries()) {
+      if (reservation) this.reserved.acquireAgain(slot, reservation.bytes.length);
     }
   }
 
-  #describe(): void {
+  #describe(isReserved: (slot: number) => boolean): void {
     for (let slot = 0; slot < this.#slots.count; slot++) {
       this.#queue.setDescriptor(slot, this.#slots.address(slot), HEADER_SIZE, 0);
-      clearHeader(this.#slots.words16, this.#headerAt(slot));
     }
-    this.#marked.fill(0);
-    this.#markedCount = 0;
+    this.#headers.reset(isReserved);
   }
 
-  /** The part of an acquired slot that a frame of this length is written to. */
+  /** Where a frame of this length is written to, that begins in this slot. */
   view(slot: number, length: number): Uint8Array {
+    return length > this.#slots.capacity
+      ? this.reserved.view(slot, length)
+      : this.#viewOfOne(slot, length);
+  }
+
+  #viewOfOne(slot: number, length: number): Uint8Array {
     const last = this.#views[slot] ?? NOTHING;
     return last.length === length ? last : this.#makeView(slot, length);
   }
@@ -96,16 +109,6 @@ export class Transmitter {
   #makeView(slot: number, length: number): Uint8Array {
     const payload = this.#payloads[slot] ?? NOTHING;
     return (this.#views[slot] = payload.subarray(0, length));
-  }
-
-  /**
-   * Takes one slot for a frame that is to be written in one piece; -1: none is free.
-   *
-   * @throws {RangeError} The frame is longer than a slot.
-   */
-  acquire(length: number): number {
-    this.checkOneSlot(length);
-    return this.#queue.acquire();
   }
 
   /** Takes back what the device has completed; how many frames that were. */
@@ -191,7 +194,7 @@ export class Transmitter {
 
   /** Begins a run of frames of one length, if every slot is ready for it: {@link putInRun}. */
   openRun(length: number, most: number): boolean {
-    return this.#markedCount === 0 && this.#queue.openRun(HEADER_BYTES + length, most);
+    return this.#headers.markedCount === 0 && this.#queue.openRun(HEADER_BYTES + length, most);
   }
 
   /**
@@ -207,11 +210,27 @@ export class Transmitter {
     return true;
   }
 
+  /**
+   * Copies complete frames of one length, one behind the other in `bytes`, to the slots that are next,
+   * and offers none of them. False: these are not ready for a run, and nothing was copied.
+   *
+   * @param count  How many; no more than slots are free.
+   */
+  copyToRun(bytes: Uint8Array, from: number, length: number, count: number): boolean {
+    if (!this.openRun(length, count)) return false;
+    this.#queue.closeRun(); // nothing else is to be sent before these
+    const first = this.#queue.nextAvail & (this.#queue.size - 1);
+    const inRow = Math.min(count, this.#slots.count - first);
+    this.#slots.fill(first, bytes, from, length, inRow);
+    this.#slots.fill(0, bytes, from + inRow * length, length, count - inRow);
+    return true;
+  }
+
   /** Copies a complete frame that fits one slot, and offers it. False: no slot is free. */
   putShort(bytes: Uint8Array, length: number): boolean {
     const slot = this.#queue.offerNext(HEADER_SIZE + length);
     if (slot < 0) return false;
-    if (this.#markedCount > 0) this.#clean(slot);
+    if (this.#headers.markedCount > 0) this.#headers.clean(slot);
     set.call(this.#payloads[slot] ?? NOTHING, bytes);
     return true;
   }
@@ -243,7 +262,7 @@ export class Transmitter {
         const slot = isRun ? (shift + index) & mask : this.#queue.freeAt(index - first);
         let bytes = views[slot] ?? NOTHING;
         if (bytes.length !== wanted) {
-          bytes = this.view(slot, wanted);
+          bytes = this.#viewOfOne(slot, wanted);
           if (bytes.length !== wanted) return; // the port was closed by the one before
         }
         write(bytes, index);
@@ -260,7 +279,7 @@ export class Transmitter {
   #offerWritten(count: number, byteLength: number): void {
     for (let i = 0; i < count; i++) {
       const slot = this.#queue.offerNext(byteLength);
-      if (this.#markedCount > 0) this.#clean(slot);
+      if (this.#headers.markedCount > 0) this.#headers.clean(slot);
     }
   }
 
@@ -282,19 +301,6 @@ export class Transmitter {
     this.#scatter(head, pieces);
     this.#writeHeader(head, header);
     return true;
-  }
-
-  /** Gives back a slot that was acquired and is not to be sent. */
-  cancel(slot: number): void {
-    this.#queue.cancel(slot);
-  }
-
-  /** Offers a slot that was acquired some time ago. */
-  offerReserved(slot: number, length: number, header: Readonly<NetHeader> | undefined): void {
-    this.#queue.setLength(slot, HEADER_SIZE + length);
-    this.#mark(slot); // who had it in hand could reach its header as well
-    writeHeader(this.#slots.words16, this.#headerAt(slot), header ?? PLAIN_HEADER);
-    this.#queue.offer(slot);
   }
 
   /**
@@ -323,7 +329,7 @@ export class Transmitter {
     let before = head;
     for (let rest = length - capacity; rest > 0; rest -= tailCapacity) {
       const slot = this.#queue.acquire();
-      this.#mark(slot); // its bytes begin where another frame has its header
+      this.#headers.mark(slot); // its bytes begin where another frame has its header
       this.#queue.setLength(slot, Math.min(rest, tailCapacity));
       this.#queue.chain(before, slot);
       before = slot;
@@ -331,31 +337,12 @@ export class Transmitter {
     return head;
   }
 
-  #headerAt(slot: number): number {
-    return (slot * this.#slots.stride + HEADER_AT) >> 1;
-  }
-
   #writeHeader(slot: number, header: Readonly<NetHeader> | undefined): void {
-    if (header === undefined) {
-      if (this.#markedCount > 0) this.#clean(slot);
-      return;
-    }
-    this.#mark(slot);
-    writeHeader(this.#slots.words16, this.#headerAt(slot), header);
+    if (header !== undefined) this.#headers.write(slot, header);
+    else if (this.#headers.markedCount > 0) this.#headers.clean(slot);
   }
 
-  #mark(slot: number): void {
-    if (this.#marked[slot] === 0) this.#markedCount++;
-    this.#marked[slot] = 1;
-  }
-
-  #clean(slot: number): void {
-    if (this.#marked[slot] === 0) return;
-    this.#markedCount--;
-    this.#marked[slot] = 0;
-    clearHeader(this.#slots.words16, this.#headerAt(slot));
-  }
-
+  /** @throws {RangeError} The frame is longer than a slot. */
   checkOneSlot(length: number): void {
     if (length <= this.#slots.capacity) return;
     throw misuse.range('length', `at most ${String(this.#slots.capacity)} bytes`, length);

@@ -106,6 +106,11 @@ export abstract class AvailSide {
     return this.ids[this.#firstTaken] ?? -1;
   }
 
+  /** Whether a descriptor is free. */
+  isFree(id: number): boolean {
+    return this.order.find(id, this.#nextAvail, this.free) >= 0;
+  }
+
   /**
    * Takes this very descriptor.
    *

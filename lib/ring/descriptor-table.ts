@@ -113,8 +113,12 @@ export class DescriptorTable {
     if (this.#writable[id] !== 0) this.#writable[id] = length;
   }
 
-  link(id: number, next: number): void {
+  attach(id: number, next: number): void {
     this.#next[id] = next;
+  }
+
+  link(id: number, next: number): void {
+    this.attach(id, next);
     const at = id * WORDS16;
     this.#words16[at + FLAGS_16] = (this.#words16[at + FLAGS_16] ?? 0) | VRING_DESC_F_NEXT;
     this.#words16[at + NEXT_16] = next;

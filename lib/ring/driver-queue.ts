@@ -64,6 +64,11 @@ export class DriverQueue extends AvailSide {
     this.table.link(id, next);
   }
 
+  /** The same without a word to the device: `next` is kept for as long as `id` is, and freed with it. */
+  attach(id: number, next: number): void {
+    this.table.attach(id, next);
+  }
+
   /** The descriptor after `id` in its chain; -1 when it is the last. */
   next(id: number): number {
     return this.table.next(id);

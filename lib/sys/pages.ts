@@ -93,3 +93,21 @@ export class Pages {
     this.close();
   }
 }
+
+/**
+ * Copies `count` pieces of `length` bytes, which lie one behind the other from `from` on in `source`,
+ * to `target`, the first to `at`, every other `stride` bytes behind the one before.
+ *
+ * @throws {RangeError} They reach beyond either end.
+ */
+export function copyToStrides(
+  target: Uint8Array,
+  at: number,
+  stride: number,
+  source: Uint8Array,
+  from: number,
+  length: number,
+  count: number,
+): void {
+  native.copyToStrides(target, at, stride, source, from, length, count);
+}

@@ -147,6 +147,34 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     );
   });
 
+  it('sendBatch() takes packed frames too, whole and in their order', async () => {
+    const LENGTH = 64;
+    const COUNT = 5000;
+    const packed = new Uint8Array(COUNT * LENGTH);
+    for (let i = 0; i < COUNT; i++) {
+      const frame = Buffer.from(packed.buffer, i * LENGTH, LENGTH);
+      patterns.make(0).copy(frame);
+      frame.writeUInt32BE(i, 60);
+    }
+    const got = collect(COUNT, (frame) => {
+      const bytes = Buffer.from(frame.bytes);
+      return { number: bytes.readUInt32BE(60), rest: bytes.subarray(0, 60).toString('hex') };
+    });
+    const before = a.statistics().transmit;
+    for (let taken = 0; taken < COUNT;) {
+      const bytes = packed.subarray(taken * LENGTH);
+      taken += a.sendBatch({ bytes, frameLength: LENGTH });
+      if (taken < COUNT) await once(a, 'drain');
+    }
+    const rest = patterns.make(0).toString('hex');
+    assert.deepEqual(
+      await got,
+      Array.from({ length: COUNT }, (_, number) => ({ number, rest })),
+    );
+    const { frames, bytes } = a.statistics().transmit;
+    assert.deepEqual([frames - before.frames, bytes - before.bytes], [COUNT, packed.length]);
+  });
+
   it('frames are borrowed: their slots are overwritten after the handler, unless they are held', async () => {
     const got = collect(2, (frame) => {
       const sequence = patterns.check(frame.bytes);

@@ -36,6 +36,8 @@ async function live(): Promise<PortStatistics> {
   for await (const frame of port) {
     const copy: FrameCopy = frame;
     if (port.sendBatch([copy.bytes]) === 0) await port.drained();
+    const packed: vhost.PackedFrames = { bytes: new Uint8Array(128), frameLength: 64 };
+    port.queues[0]?.sendBatch(packed);
   }
   return port.statistics();
 }

@@ -253,9 +253,10 @@ describe('TransmitPath', () => {
 
     step(kind: number, much: number): void {
       const length = much === 0 ? 21 : 20;
-      if (kind < 8) this.sendSome(1 + (much % 5), length);
+      if (kind < 6) this.sendSome(1 + (much % 5), length);
+      else if (kind < 9) this.sendPacked(1 + (much % 9), length);
       else if (kind < 12) this.writeSome(1 + (much % 5), length);
-      else if (kind === 12) this.reserve(length);
+      else if (kind === 12) this.reserve(much % 4 === 0 ? slots.capacity + length : length);
       else if (kind < 15) this.commit();
       else if (kind < 17) path.flush();
       else if (kind === 17) this.sendLong();
@@ -273,6 +274,18 @@ describe('TransmitPath', () => {
         const frame = this.next(length);
         if (path.send(frame, undefined)) this.sent.push(frame);
       }
+    }
+
+    sendPacked(count: number, frameLength: number): void {
+      const bytes = new Uint8Array(count * frameLength);
+      const first = this.sent.length;
+      for (let i = 0; i < count; i++) {
+        const frame = this.next(frameLength);
+        bytes.set(frame, i * frameLength);
+        this.sent.push(frame);
+      }
+      // Those that were not taken keep their numbers for the next.
+      this.sent.length = first + path.sendBatch({ bytes, frameLength });
     }
 
     writeSome(count: number, length: number): void {
@@ -355,6 +368,137 @@ describe('TransmitPath', () => {
       await Promise.resolve();
       assert.deepEqual(complete(), FRAME);
       path.reclaim();
+    }
+  });
+
+  describe('reserve() of more than a slot', () => {
+    const long = 2 * STRIDE + 9;
+    const frame = Uint8Array.from({ length: long }, (_, i) => i);
+
+    function reserve(): Reservation {
+      const reservation = path.reserve(long);
+      assert.ok(reservation);
+      assert.equal(reservation.bytes.length, long);
+      return reservation;
+    }
+
+    it('gives memory in one piece, which goes out in one descriptor, again and again', () => {
+      for (let round = 0; round < 3 * SIZE; round++) {
+        const reservation = reserve();
+        reservation.bytes.set(frame);
+        path.commit(reservation, undefined);
+        path.send(FRAME, undefined);
+        path.flush();
+        assert.deepEqual(complete(), frame);
+        assert.deepEqual(complete(), FRAME);
+        path.reclaim();
+      }
+      assert.equal(path.statistics().inFlight, 0);
+    });
+
+    it('leaves headers of zeros to the frames that come after', () => {
+      const reservation = reserve();
+      reservation.bytes.fill(0xff);
+      path.cancel(reservation);
+      for (let i = 0; i < SIZE; i++) assert.equal(path.send(FRAME, undefined), true);
+      path.flush();
+      for (let i = 0; i < SIZE; i++) {
+        const chain = device.pop();
+        assert.ok(chain);
+        assert.deepEqual(device.read(chain).subarray(0, HEADER_SIZE), new Uint8Array(HEADER_SIZE));
+      }
+    });
+
+    it('says no when there are not so many slots in a row, and drain comes', async () => {
+      const all = [reserve(), reserve()];
+      assert.equal(path.reserve(long), undefined);
+      for (const one of all) path.commit(one, undefined);
+      path.flush();
+      const drained = once(port, 'drain');
+      complete();
+      complete();
+      await drained;
+      path.cancel(reserve());
+    });
+
+    it('keeps what was written when the ring begins anew', () => {
+      const first = path.reserve(20);
+      const reservation = reserve();
+      reservation.bytes.set(frame);
+      path.send(FRAME, undefined);
+      path.recover(0, true);
+      device.reset();
+      assert.ok(first);
+      path.cancel(first);
+      for (let i = 0; i < SIZE - 3; i++) assert.equal(path.send(FRAME, undefined), true);
+      assert.equal(path.send(FRAME, undefined), false, 'the reserved slots are not free');
+      path.commit(reservation, undefined);
+      path.flush();
+      for (let i = 0; i < SIZE - 3; i++) assert.deepEqual(complete(), FRAME);
+      assert.deepEqual(complete(), frame);
+    });
+
+    it('refuses what the whole ring does not hold', () => {
+      assert.throws(() => path.reserve(SIZE * STRIDE), RangeError);
+    });
+  });
+
+  describe('sendBatch() of packed frames', () => {
+    const packed = (count: number, frameLength: number) => ({
+      bytes: Uint8Array.from({ length: count * frameLength }, (_, i) => 1 + i / frameLength),
+      frameLength,
+    });
+
+    it('sends each of them, at first and once the slots have that length', () => {
+      for (let round = 0; round < 5; round++) {
+        assert.equal(path.sendBatch(packed(5, 20)), 5);
+        path.flush();
+        for (let i = 1; i <= 5; i++) assert.deepEqual(complete(), new Uint8Array(20).fill(i));
+        path.reclaim();
+      }
+      const { frames, bytes } = path.statistics();
+      assert.deepEqual({ frames, bytes }, { frames: 25, bytes: 500 });
+    });
+
+    it('takes as many as there is room for, and drain comes', async () => {
+      path.sendBatch(packed(1, 20));
+      path.flush();
+      complete();
+      assert.equal(path.sendBatch(packed(SIZE + 1, 20)), SIZE);
+      assert.equal(path.sendBatch(packed(1, 20)), 0);
+      const drained = once(port, 'drain');
+      for (let i = 1; i <= SIZE; i++) assert.deepEqual(complete(), new Uint8Array(20).fill(i));
+      await drained;
+      assert.equal(path.sendBatch(packed(2, 20)), 2);
+    });
+
+    it('takes none of no bytes', () => {
+      assert.equal(path.sendBatch(packed(0, 20)), 0);
+    });
+
+    it('is refused while a frame is being written in place, and after the close', () => {
+      path.sendInPlace(1, 20, () => {
+        assert.throws(() => path.sendBatch(packed(1, 20)), { code: 'ERR_VHOST_STATE' });
+      });
+      path.close();
+      assert.throws(() => path.sendBatch(packed(1, 20)), { code: 'ERR_VHOST_CLOSED' });
+    });
+
+    const wrong: readonly (readonly [string, unknown])[] = [
+      ['frames', undefined],
+      ['frames', 'frames'],
+      ['frames', { bytes: [1, 2], frameLength: 20 }],
+      ['frameLength', { bytes: new Uint8Array(40) }],
+      ['frameLength', { bytes: new Uint8Array(40), frameLength: '20' }],
+      ['frameLength', { bytes: new Uint8Array(40), frameLength: 13 }],
+      ['frameLength', { bytes: new Uint8Array(50), frameLength: 20 }],
+      ['length', { bytes: new Uint8Array(2 * STRIDE), frameLength: STRIDE }],
+    ];
+    for (const [what, frames] of wrong) {
+      it(`names what does not fit: ${what}, of ${JSON.stringify(frames)}`, () => {
+        assert.throws(() => path.sendBatch(frames as never), new RegExp(what));
+        assert.equal(device.pop(), undefined);
+      });
     }
   });
 

@@ -1,0 +1,147 @@
+import { MIN_FRAME } from './frame-limits.js';
+import type { Transmitter, WriteFrame } from './transmit.js';
+import { misuse } from '../errors.js';
+import type { DriverQueue } from '../ring/driver-queue.js';
+
+/** Frames after which the worker gets them although the caller goes on: it works while we do. */
+export const BATCH = 32;
+
+/** Frames that are copied at once: a call of the addon costs as much as some 50 short frames. */
+const COPIES = 4 * BATCH;
+
+/** Frames of one call of `sendInPlace`: they are counted in 31 bits. */
+const MAX_COUNT = 0x7fffffff;
+
+/**
+ * Frames of one length, one behind the other in one buffer. The cheapest way to send frames that are
+ * there already: all of a call are copied together.
+ */
+export interface PackedFrames {
+  /** Whole frames. */
+  readonly bytes: Uint8Array;
+  /** Bytes of each frame; 14 to what one slot holds, which is 1,518 and more. */
+  readonly frameLength: number;
+}
+
+/** The transmit path that frames go by. */
+export interface BulkPath {
+  /** @throws {VhostError} `ERR_VHOST_CLOSED`. */
+  checkOpen(): void;
+  send(bytes: Uint8Array): boolean;
+  /** Whether a slot is free now; asks to be told when one is. */
+  makeRoom(): boolean;
+  /** Frames were offered, of so many bytes altogether. */
+  offered(byteLength: number): void;
+  /** Whether frames may go by the shortest way: it asks nobody whether they may. */
+  allowShort(allow: boolean): void;
+}
+
+/** Sends many frames with one call. */
+export class BulkTransmit {
+  readonly #queue: DriverQueue;
+  readonly #transmitter: Transmitter;
+  readonly #path: BulkPath;
+
+  constructor(queue: DriverQueue, transmitter: Transmitter, path: BulkPath) {
+    this.#queue = queue;
+    this.#transmitter = transmitter;
+    this.#path = path;
+  }
+
+  /** @returns How many were taken, from the first on. */
+  send(frames: readonly Uint8Array[] | PackedFrames): number {
+    if (!Array.isArray(frames)) return this.#sendPacked(frames as PackedFrames);
+    let taken = 0;
+    for (const frame of frames as readonly Uint8Array[]) {
+      if (!this.#path.send(frame)) break;
+      taken++;
+    }
+    return taken;
+  }
+
+  #sendPacked(frames: PackedFrames): number {
+    this.#path.checkOpen();
+    const count = countOf(frames);
+    const { bytes, frameLength: length } = frames;
+    this.#checkLength(length);
+    let done = 0;
+    while (done < count && this.#hasRoom()) {
+      const most = Math.min(count - done, this.#queue.free, COPIES);
+      if (this.#transmitter.copyToRun(bytes, done * length, length, most))
+        this.#offer(most, length);
+      else this.#sendEach(bytes.subarray(done * length, (done + most) * length), length);
+      done += most;
+    }
+    return done;
+  }
+
+  /** What was copied together, in the usual batches. */
+  #offer(count: number, length: number): void {
+    for (let rest = count; rest > 0; rest -= BATCH) {
+      const batch = Math.min(rest, BATCH);
+      this.#queue.offerRun(batch);
+      this.#path.offered(batch * length);
+    }
+  }
+
+  /** One by one, for which there is room: from then on their slots are ready for a run. */
+  #sendEach(bytes: Uint8Array, length: number): void {
+    for (let at = 0; at < bytes.length; at += length) {
+      this.#transmitter.putShort(bytes.subarray(at, at + length), length);
+      this.#path.offered(length);
+    }
+  }
+
+  /** @returns How many were sent. */
+  sendInPlace(count: number, length: number, write: WriteFrame): number {
+    this.#path.checkOpen();
+    checkInPlace(count, write);
+    this.#checkLength(length);
+    let done = 0;
+    while (done < count && this.#hasRoom()) {
+      const most = Math.min(count - done, this.#queue.free, BATCH);
+      this.#writeBatch(most, length, done, write);
+      done += this.#transmitter.written;
+    }
+    return done;
+  }
+
+  /** What was written counts, also when the next one throws. */
+  #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
+    this.#path.allowShort(false);
+    try {
+      this.#transmitter.putWritten(count, length, first, write);
+    } finally {
+      this.#path.allowShort(true);
+      const { written } = this.#transmitter;
+      if (written > 0) this.#path.offered(written * length);
+    }
+    this.#path.checkOpen();
+  }
+
+  #checkLength(length: number): void {
+    this.#transmitter.accept(length, undefined);
+    this.#transmitter.checkOneSlot(length);
+  }
+
+  #hasRoom(): boolean {
+    return this.#queue.free > 0 || this.#path.makeRoom();
+  }
+}
+
+function countOf(frames: PackedFrames): number {
+  const { bytes, frameLength = 0 } = (frames as Partial<PackedFrames> | undefined) ?? {};
+  if (!(bytes instanceof Uint8Array)) {
+    throw misuse.type('frames', 'an array of Uint8Array, or { bytes, frameLength }', frames);
+  }
+  const fits = Number.isInteger(frameLength) && frameLength >= MIN_FRAME;
+  if (fits && bytes.length % frameLength === 0) return bytes.length / frameLength;
+  throw misuse.range('frameLength', 'the length of whole frames in bytes', frameLength);
+}
+
+function checkInPlace(count: number, write: WriteFrame): void {
+  if (!Number.isInteger(count) || count < 0 || count > MAX_COUNT) {
+    throw misuse.range('count', `an integer in 0..${String(MAX_COUNT)}`, count);
+  }
+  if (typeof write !== 'function') throw misuse.type('write', 'a function', write);
+}

@@ -1,3 +1,4 @@
+import type { Content, ImageFile } from './image-file.js';
 import { VhostError } from '../errors.js';
 
 /**
@@ -45,7 +46,7 @@ const LOAD_ADDRESS = 0x100000;
 /** Bytes, and where they go. */
 export interface KernelSegment {
   readonly address: number;
-  readonly bytes: Uint8Array;
+  readonly content: Content;
   /** With what is zero behind the bytes. */
   readonly memoryLength: number;
 }
@@ -69,15 +70,20 @@ function refuse(reason: string): never {
   throw new VhostError('ERR_VHOST_KERNEL_IMAGE', `this is no kernel that can be booted: ${reason}`);
 }
 
-/** Views of a kernel file's header; every field was checked to be in the file. */
-export function setupView(file: Uint8Array): DataView {
+/** The header of a kernel file, where it is in the file: every field is there. */
+function setupOf(file: ImageFile): Uint8Array {
   if (file.byteLength < SETUP.end) refuse(`${String(file.byteLength)} bytes are too short`);
-  return new DataView(file.buffer, file.byteOffset, file.byteLength);
+  return file.bytes(0, SETUP.end);
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }
 
 /** Whether a file is an ELF, as an uncompressed kernel is. */
-export function isElf(file: Uint8Array): boolean {
-  return file.byteLength > 4 && file[0] === 0x7f && file[1] === 0x45 && file[2] === 0x4c;
+export function isElf(file: ImageFile): boolean {
+  const [a, b, c] = file.bytes(0, 4);
+  return a === 0x7f && b === 0x45 && c === 0x4c;
 }
 
 /**
@@ -85,17 +91,18 @@ export function isElf(file: Uint8Array): boolean {
  *
  * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`, with what is wrong with it.
  */
-export function readBzImage(file: Uint8Array): KernelImage {
-  const view = setupView(file);
+export function readBzImage(file: ImageFile): KernelImage {
+  const setup = setupOf(file);
+  const view = viewOf(setup);
   checkSetup(view);
   const start = protectedStart(view);
   if (start >= file.byteLength) refuse('it ends before its protected-mode part');
-  const bytes = file.subarray(start);
+  const length = file.byteLength - start;
   const preferred = Number(view.getBigUint64(SETUP.preferred, true));
   return {
     ...limits(view),
-    header: headerOf(file),
-    segments: [{ address: LOAD_ADDRESS, bytes, memoryLength: bytes.byteLength }],
+    header: headerOf(setup),
+    segments: [{ address: LOAD_ADDRESS, content: file.part(start, length), memoryLength: length }],
     entry: LOAD_ADDRESS + ENTRY_64,
     end: Math.max(preferred, LOAD_ADDRESS) + view.getUint32(SETUP.initLength, true),
   };
@@ -125,29 +132,30 @@ function limits(view: DataView): { initrdMost: number; commandLineMost: number }
   };
 }
 
-function headerOf(file: Uint8Array): Uint8Array {
-  const end = SETUP.magic + (file[SETUP.jumpLength] ?? 0);
-  return file.slice(SETUP.begin, Math.min(end, SETUP.end));
+function headerOf(setup: Uint8Array): Uint8Array {
+  const end = SETUP.magic + (setup[SETUP.jumpLength] ?? 0);
+  return setup.slice(SETUP.begin, Math.min(end, SETUP.end));
 }
 
 /**
- * The compressed kernel inside a bzImage.
+ * Where in a bzImage the compressed kernel is.
  *
  * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`.
  */
-export function payloadOf(file: Uint8Array): Uint8Array {
-  const view = setupView(file);
+export function payloadOf(file: ImageFile): { start: number; length: number } {
+  const view = viewOf(setupOf(file));
   checkSetup(view);
   const start = protectedStart(view) + view.getUint32(SETUP.payload, true);
-  const end = start + view.getUint32(SETUP.payloadLength, true);
-  if (end > file.byteLength) refuse('it ends within its payload');
-  return file.subarray(start, end);
+  const length = view.getUint32(SETUP.payloadLength, true);
+  if (start + length > file.byteLength) refuse('it ends within its payload');
+  return { start, length };
 }
 
 const ET_EXEC = 2;
 const PT_LOAD = 1;
 const PT_INTERP = 3;
 const EM_X86_64 = 62;
+const ELF_HEADER = 64;
 const PROGRAM_HEADER = 56;
 
 /**
@@ -156,22 +164,22 @@ const PROGRAM_HEADER = 56;
  * @param bzImage  Where it was taken from: its header knows what the kernel itself does not tell.
  * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`, with what is wrong with it.
  */
-export function readVmlinux(file: Uint8Array, bzImage?: Uint8Array): KernelImage {
-  if (!isElf(file) || file.byteLength < 64) refuse('it is no ELF file');
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+export function readVmlinux(file: ImageFile, bzImage?: ImageFile): KernelImage {
+  if (!isElf(file) || file.byteLength < ELF_HEADER) refuse('it is no ELF file');
+  const view = viewOf(file.bytes(0, ELF_HEADER));
   if (view.getUint8(4) !== 2 || view.getUint16(18, true) !== EM_X86_64) {
     refuse('it is no ELF file of x86-64');
   }
   const segments = elfSegments(view, file);
   checkProgram(view, segments);
   const ends = segments.map(({ address, memoryLength }) => address + memoryLength);
-  const setup = bzImage && setupView(bzImage);
+  const setup = bzImage && setupOf(bzImage);
   return {
-    ...(setup ? limits(setup) : { initrdMost: 0x7fffffff, commandLineMost: 2047 }),
-    header: bzImage ? headerOf(bzImage) : plainHeader(),
+    ...(setup ? limits(viewOf(setup)) : { initrdMost: 0x7fffffff, commandLineMost: 2047 }),
+    header: setup ? headerOf(setup) : plainHeader(),
     segments,
     entry: Number(view.getBigUint64(24, true)),
-    end: Math.max(...ends, setup ? readBzImage(bzImage).end : 0),
+    end: Math.max(...ends, bzImage ? readBzImage(bzImage).end : 0),
   };
 }
 
@@ -186,26 +194,27 @@ function checkProgram(view: DataView, segments: readonly KernelSegment[]): void 
   if (!inside || low) refuse('its segments are not where a kernel has them');
 }
 
-function elfSegments(view: DataView, file: Uint8Array): KernelSegment[] {
-  const table = Number(view.getBigUint64(32, true));
+function elfSegments(view: DataView, file: ImageFile): KernelSegment[] {
+  const start = Number(view.getBigUint64(32, true));
   const count = view.getUint16(56, true);
-  if (table + count * PROGRAM_HEADER > file.byteLength) refuse('its program headers are cut off');
+  const table = viewOf(file.bytes(start, count * PROGRAM_HEADER));
+  if (table.byteLength < count * PROGRAM_HEADER) refuse('its program headers are cut off');
   const segments = Array.from({ length: count }, (_, index) =>
-    elfSegment(view, file, table + index * PROGRAM_HEADER),
+    elfSegment(table, file, index * PROGRAM_HEADER),
   ).filter((one) => one !== undefined);
   if (segments.length === 0) refuse('it has nothing to load');
   return segments;
 }
 
-function elfSegment(view: DataView, file: Uint8Array, at: number): KernelSegment | undefined {
-  const field = (offset: number) => Number(view.getBigUint64(at + offset, true));
-  const type = view.getUint32(at, true);
+function elfSegment(table: DataView, file: ImageFile, at: number): KernelSegment | undefined {
+  const field = (offset: number) => Number(table.getBigUint64(at + offset, true));
+  const type = table.getUint32(at, true);
   if (type === PT_INTERP) refuse('it is a program that needs a kernel');
   if (type !== PT_LOAD) return undefined;
   const [start, address, length, memoryLength] = [field(8), field(24), field(32), field(40)];
   if (start + length > file.byteLength) refuse('it ends within a segment');
   if (memoryLength < length) refuse('a segment is longer than its memory');
-  return { address, bytes: file.subarray(start, start + length), memoryLength };
+  return { address, content: file.part(start, length), memoryLength };
 }
 
 /** Of a kernel that came without a header: what the kernel itself looks at. */

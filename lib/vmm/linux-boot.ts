@@ -1,6 +1,7 @@
 import { ACPI_TABLES, writeAcpiTables } from './acpi.js';
 import { bytesAt } from './guest-ram.js';
 import { SETUP } from './kernel-image.js';
+import type { Content } from './image-file.js';
 import type { KernelImage } from './kernel-image.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
@@ -29,7 +30,7 @@ const UNKNOWN_LOADER = 0xff;
 /** What the guest is to boot. */
 export interface LinuxBoot {
   readonly kernel: KernelImage;
-  readonly initrd?: Uint8Array | undefined;
+  readonly initrd?: Content | undefined;
   readonly commandLine: string;
 }
 
@@ -47,6 +48,7 @@ export interface BootEntry {
  * Spec: `Documentation/arch/x86/boot.rst` "64-bit Boot Protocol".
  *
  * @throws {RangeError} The kernel, the initrd or the command line do not fit.
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: a file has become shorter.
  */
 export function loadLinux(memory: GuestMemory, boot: LinuxBoot, cpus = 1): BootEntry {
   const { kernel, initrd, commandLine } = boot;
@@ -71,15 +73,15 @@ function loadKernel(memory: GuestMemory, kernel: KernelImage): void {
     const needed = Math.ceil(kernel.end / 2 ** 20);
     throw misuse.range('memoryMiB', `at least ${String(needed)} for this kernel`, end / 2 ** 20);
   }
-  for (const { address, bytes, memoryLength } of kernel.segments) {
+  for (const { address, content, memoryLength } of kernel.segments) {
     const target = bytesAt(memory, address, memoryLength);
-    target.set(bytes);
-    target.fill(0, bytes.byteLength);
+    content.copyTo(target.subarray(0, content.byteLength));
+    target.fill(0, content.byteLength);
   }
 }
 
 /** As high as the kernel allows: below, it unpacks and grows. */
-function loadInitrd(memory: GuestMemory, kernel: KernelImage, initrd: Uint8Array) {
+function loadInitrd(memory: GuestMemory, kernel: KernelImage, initrd: Content) {
   const end = Math.min(lowEnd(memory), kernel.initrdMost + 1);
   const start = Math.floor((end - initrd.byteLength) / PAGE) * PAGE;
   if (start < kernel.end) {
@@ -87,7 +89,7 @@ function loadInitrd(memory: GuestMemory, kernel: KernelImage, initrd: Uint8Array
     const expected = `at most the ${String(room)} bytes beside the kernel (memoryMiB)`;
     throw misuse.range('initrd', expected, initrd.byteLength);
   }
-  bytesAt(memory, start, initrd.byteLength).set(initrd);
+  initrd.copyTo(bytesAt(memory, start, initrd.byteLength));
   return { start, length: initrd.byteLength };
 }
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
-import fs from 'node:fs/promises';
 
+import { BootFiles } from './boot-files.js';
 import { Console } from './console.js';
 import { GuestLimits } from './guest-limits.js';
 import { GuestRam, PCI_HOLE } from './guest-ram.js';
@@ -21,9 +21,7 @@ import type { CheckedMachineOptions, MachineOptions } from './options.js';
 import { PciBus } from './pci-bus.js';
 import { PluggedNets } from './plugged-nets.js';
 import { PowerCycle } from './power-cycle.js';
-import { readKernel } from './vmlinux.js';
 import type { GuestFault } from './guest-repair.js';
-import type { LinuxBoot } from './linux-boot.js';
 import { VhostError } from '../errors.js';
 import type { Kvm } from '../sys/kvm.js';
 import type { VcpuEnd } from '../sys/vcpu.js';
@@ -45,7 +43,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #options: CheckedMachineOptions;
   readonly #kvm: Kvm;
   readonly #ram: GuestRam;
-  readonly #boot: LinuxBoot;
+  readonly #files: BootFiles;
   readonly #interrupts = new KvmInterrupts();
   readonly #doorbells = new KvmDoorbells();
   readonly #bus = new PciBus(PCI_HOLE);
@@ -76,16 +74,18 @@ export class Machine extends EventEmitter<MachineEvents> {
     const checked = checkMachineOptions(options);
     const { signal, net } = checked;
     const plugged = new PluggedNets(net);
+    let files: BootFiles | undefined;
     try {
       signal?.throwIfAborted();
-      const boot = await readBoot(checked);
+      const open = (files = await BootFiles.open(checked));
       signal?.throwIfAborted();
       await plugged.open(signal);
       signal?.throwIfAborted();
-      const machine = allOrNothing((undo) => new Machine(undo, checked, boot, plugged));
+      const machine = allOrNothing((undo) => new Machine(undo, checked, open, plugged));
       await machine.#begun();
       return machine;
     } catch (error) {
+      files?.close();
       await plugged.takeBack();
       throw error;
     }
@@ -94,14 +94,17 @@ export class Machine extends EventEmitter<MachineEvents> {
   private constructor(
     undo: UndoList,
     options: CheckedMachineOptions,
-    boot: LinuxBoot,
+    files: BootFiles,
     plugged: PluggedNets,
   ) {
     super();
     this.#down = undo;
     this.#plugged = plugged;
     this.#options = options;
-    this.#boot = boot;
+    this.#files = files;
+    undo.push(() => {
+      files.close();
+    });
     this.#limits = new GuestLimits(options.eventLoopShare);
     this.#ended = new Promise((resolve) => (this.#settle = resolve));
     this.#kvm = openKvm();
@@ -250,7 +253,7 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #powerOn(): void {
     const cycle = PowerCycle.prepare({
-      ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#boot, cpus: this.#options.cpus },
+      ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#files.boot, cpus: this.#options.cpus },
       budget: this.#limits.budget,
       ...this.#buses,
       // The host bridge, and a slot for each card.
@@ -373,10 +376,4 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#settle(end);
     this.emit('end', end);
   }
-}
-
-async function readBoot(options: CheckedMachineOptions): Promise<LinuxBoot> {
-  const kernel = await readKernel(options.kernel);
-  const initrd = options.initrd === undefined ? undefined : await fs.readFile(options.initrd);
-  return { kernel, initrd, commandLine: options.commandLine };
 }

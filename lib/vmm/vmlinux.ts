@@ -10,6 +10,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 
+import { inMemory, openImage } from './image-file.js';
+import type { ImageFile } from './image-file.js';
 import { isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
 import type { KernelImage } from './kernel-image.js';
 
@@ -36,49 +38,77 @@ function cacheFolder(): string {
   return path.join(cache, 'vhost-net', 'vmlinux');
 }
 
+/** A kernel, and the file that its segments are in. */
+export interface OpenKernel {
+  readonly image: KernelImage;
+  /** To be closed when nothing of the kernel is needed any more. */
+  readonly file: ImageFile;
+}
+
 /**
- * Reads a kernel file: an uncompressed one as it is; a bzImage unpacked, or as it is where nothing here
+ * Opens a kernel file: an uncompressed one as it is; a bzImage unpacked, or as it is where nothing here
  * can unpack it.
  *
  * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted.
  */
-export async function readKernel(file: string): Promise<KernelImage> {
-  const bytes = await fs.readFile(file);
-  if (isElf(bytes)) return readVmlinux(bytes);
-  const packed = readBzImage(bytes);
-  const payload = payloadOf(bytes);
-  const kept = path.join(cacheFolder(), cacheKey(bytes, payload));
-  return (await readKept(kept, bytes)) ?? (await unpackAndKeep(payload, kept, bytes)) ?? packed;
+export async function openKernel(path: string): Promise<OpenKernel> {
+  const given = await openImage(path);
+  try {
+    const kernel = await kernelOf(given);
+    if (kernel.file !== given) given.close();
+    return kernel;
+  } catch (error) {
+    given.close();
+    throw error;
+  }
+}
+
+async function kernelOf(given: ImageFile): Promise<OpenKernel> {
+  if (isElf(given)) return { image: readVmlinux(given), file: given };
+  const packed = readBzImage(given);
+  const kept = placeOf(given);
+  const unpacked = (await openKept(kept, given)) ?? (await unpackAndKeep(given, kept));
+  return unpacked ?? { image: packed, file: given };
+}
+
+/** @internal Where a bzImage's kernel is kept, once it was unpacked. */
+export function placeOf(bzImage: ImageFile): string {
+  return path.join(cacheFolder(), cacheKey(bzImage));
 }
 
 /** The kernel from the cache; undefined when there is none, or what is there is damaged. */
-async function readKept(kept: string, bzImage: Uint8Array): Promise<KernelImage | undefined> {
+async function openKept(kept: string, bzImage: ImageFile): Promise<OpenKernel | undefined> {
+  let file: ImageFile | undefined;
   try {
-    return readVmlinux(await fs.readFile(kept), bzImage);
+    file = await openImage(kept);
+    return { image: readVmlinux(file, bzImage), file };
   } catch {
+    file?.close();
     return undefined;
   }
 }
 
 /** The kernel of a bzImage, for the cache as well; undefined when nothing here can unpack it. */
-async function unpackAndKeep(
-  payload: Uint8Array,
-  kept: string,
-  bzImage: Uint8Array,
-): Promise<KernelImage | undefined> {
-  const kernel = await unpack(payload).catch(() => undefined);
-  if (!kernel || !isElf(kernel)) return undefined;
-  const image = readVmlinux(kernel, bzImage);
-  await keep(kept, kernel).catch(() => undefined); // It is only slower the next time.
-  return image;
+async function unpackAndKeep(bzImage: ImageFile, kept: string): Promise<OpenKernel | undefined> {
+  const { start, length } = payloadOf(bzImage);
+  const bytes = await unpack(bzImage.bytes(start, length)).catch(() => undefined);
+  const file = inMemory(bytes ?? new Uint8Array(0));
+  if (!bytes || !isElf(file)) return undefined;
+  const image = readVmlinux(file, bzImage);
+  await keep(kept, bytes).catch(() => undefined); // It is only slower the next time.
+  return (await openKept(kept, bzImage)) ?? { image, file };
 }
 
 /** What tells kernels apart, at a fraction of a hash over all: header, version, both ends, lengths. */
-function cacheKey(bzImage: Uint8Array, payload: Uint8Array): string {
-  const end = 1 << 16;
-  const hash = createHash('sha256').update(`${String(bzImage.length)} ${String(payload.length)}`);
-  hash.update(bzImage.subarray(0, end)).update(payload.subarray(0, end));
-  return hash.update(payload.subarray(-end)).digest('hex').slice(0, 32);
+function cacheKey(bzImage: ImageFile): string {
+  const { start, length } = payloadOf(bzImage);
+  const end = Math.min(1 << 16, length);
+  const hash = createHash('sha256').update(`${String(bzImage.byteLength)} ${String(length)}`);
+  hash.update(bzImage.bytes(0, 1 << 16)).update(bzImage.bytes(start, end));
+  return hash
+    .update(bzImage.bytes(start + length - end, end))
+    .digest('hex')
+    .slice(0, 32);
 }
 
 /** A rename is whole or not at all, and of bytes that are on the disk: nobody finds half a kernel. */

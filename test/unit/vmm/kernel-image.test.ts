@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import zlib from 'node:zlib';
 
 import { bzImage, elf } from '../../support/kernel-files.js';
+import { inMemory, openImage } from '#lib/vmm/image-file';
+import type { Content } from '#lib/vmm/image-file';
 import { payloadOf, readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
-import { readKernel } from '#lib/vmm/vmlinux';
+import { openKernel } from '#lib/vmm/vmlinux';
 
 const refusal = (pattern: RegExp) => ({ code: 'ERR_VHOST_KERNEL_IMAGE', message: pattern });
 const SEGMENT = { address: 0x1000000, bytes: new Uint8Array(64).fill(1), memoryLength: 64 };
@@ -15,19 +18,25 @@ const SEGMENTS = [
   { address: 0x1200000, bytes: new Uint8Array(32).fill(2), memoryLength: 0x5000 },
 ];
 
+function bytesOf(content: Content | undefined): Uint8Array {
+  const bytes = new Uint8Array(content?.byteLength ?? 0);
+  content?.copyTo(bytes);
+  return bytes;
+}
+
 describe('readBzImage', () => {
   it('finds the protected part, the 64-bit entry, and what the kernel will use', () => {
-    const kernel = readBzImage(bzImage());
+    const kernel = readBzImage(inMemory(bzImage()));
     assert.equal(kernel.entry, 0x100200);
     assert.equal(kernel.end, 0x1300000);
     assert.equal(kernel.segments[0]?.address, 0x100000);
-    assert.equal(kernel.segments[0].bytes[0], 0xc3);
+    assert.equal(bytesOf(kernel.segments[0].content)[0], 0xc3);
     assert.equal(kernel.initrdMost, 0x7fffffff);
     assert.equal(kernel.commandLineMost, 2047);
   });
 
   it('keeps the header up to where it says that it ends', () => {
-    assert.equal(readBzImage(bzImage()).header.length, 0x202 + 0x6a - 0x1f1);
+    assert.equal(readBzImage(inMemory(bzImage())).header.length, 0x202 + 0x6a - 0x1f1);
   });
 
   for (const [what, file, reason] of [
@@ -39,29 +48,32 @@ describe('readBzImage', () => {
     ['a file that was cut off', bzImage().subarray(0, 1024), /ends before/],
   ] as const) {
     it(`refuses ${what} with the reason`, () => {
-      assert.throws(() => readBzImage(file), refusal(reason));
+      assert.throws(() => readBzImage(inMemory(file)), refusal(reason));
     });
   }
 
   it('refuses a payload that the file does not hold', () => {
-    assert.throws(() => payloadOf(bzImage().subarray(0, -1)), refusal(/within its payload/));
+    assert.throws(
+      () => payloadOf(inMemory(bzImage().subarray(0, -1))),
+      refusal(/within its payload/),
+    );
   });
 });
 
 describe('readVmlinux', () => {
   it('has the segments that are to be loaded, with what is zero behind them', () => {
-    const kernel = readVmlinux(elf(0x1000000, SEGMENTS));
+    const kernel = readVmlinux(inMemory(elf(0x1000000, SEGMENTS)));
     assert.equal(kernel.entry, 0x1000000);
     assert.equal(kernel.end, 0x1205000);
     assert.deepEqual(
-      kernel.segments.map(({ address, memoryLength }) => [address, memoryLength]),
-      SEGMENTS.map(({ address, memoryLength }) => [address, memoryLength]),
+      kernel.segments.map(({ content, ...rest }) => ({ ...rest, bytes: bytesOf(content) })),
+      SEGMENTS,
     );
   });
 
   it('takes limits and room from the bzImage that it was in', () => {
-    const outer = bzImage({ commandLineMost: 100, initLength: 0x4000000 });
-    const kernel = readVmlinux(elf(0x1000000, SEGMENTS), outer);
+    const outer = inMemory(bzImage({ commandLineMost: 100, initLength: 0x4000000 }));
+    const kernel = readVmlinux(inMemory(elf(0x1000000, SEGMENTS)), outer);
     assert.equal(kernel.commandLineMost, 100);
     assert.equal(kernel.end, 0x5000000);
   });
@@ -80,12 +92,12 @@ describe('readVmlinux', () => {
     ['one that was cut off', elf(0, SEGMENTS).subarray(0, -1), /within a segment/],
   ] as const) {
     it(`refuses ${what} with the reason`, () => {
-      assert.throws(() => readVmlinux(file), refusal(reason));
+      assert.throws(() => readVmlinux(inMemory(file)), refusal(reason));
     });
   }
 });
 
-describe('readKernel', () => {
+describe('openKernel', () => {
   let folder: string;
   let file: string;
   const before = process.env['VHOST_NET_CACHE'];
@@ -102,45 +114,74 @@ describe('readKernel', () => {
     fs.rmSync(folder, { recursive: true, force: true });
   });
 
+  /** Where the kernel of the file begins. */
+  async function entry(): Promise<number> {
+    const kernel = await openKernel(file);
+    kernel.file.close();
+    return kernel.image.entry;
+  }
+
+  it('leaves what is to be loaded in the file until it is, and says when that is not there', async () => {
+    const elfFile = elf(0x1000000, SEGMENTS);
+    fs.writeFileSync(file, elfFile);
+    const kernel = await openKernel(file);
+    const [first, second] = kernel.image.segments;
+    assert.deepEqual(bytesOf(second?.content), SEGMENTS[1]?.bytes);
+    assert.deepEqual(bytesOf(first?.content), SEGMENT.bytes);
+    fs.truncateSync(file, elfFile.length - 1);
+    assert.throws(() => bytesOf(second?.content), refusal(/vmlinuz is shorter than it was/));
+    kernel.file.close();
+    kernel.file.close();
+  });
+
+  it('reads a pipe when it is opened, for it can be read only once', async () => {
+    const pipe = path.join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const [image] = await Promise.all([openImage(pipe), fs.promises.writeFile(pipe, 'kernel')]);
+    assert.equal(Buffer.from(image.bytes(0, 100)).toString(), 'kernel');
+    assert.deepEqual(Buffer.from(bytesOf(image.part(3, 3))).toString(), 'nel');
+    image.close();
+  });
+
   it('unpacks a bzImage once, and finds it again', async () => {
     fs.writeFileSync(
       file,
       bzImage({ payload: zlib.gzipSync(elf(0x1000000, SEGMENTS), { level: 1 }) }),
     );
-    assert.equal((await readKernel(file)).entry, 0x1000000);
+    assert.equal(await entry(), 0x1000000);
     const [kept = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
     const copy = path.join(folder, 'vmlinux', kept);
     fs.writeFileSync(copy, elf(0x1000010, SEGMENTS));
-    assert.equal((await readKernel(file)).entry, 0x1000010);
+    assert.equal(await entry(), 0x1000010);
   });
 
   it('unpacks again where what was kept is damaged', async () => {
     const kernel = elf(0x1000000, SEGMENTS);
     fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(kernel, { level: 1 }) }));
-    await readKernel(file);
+    await entry();
     const [kept = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
     const copy = path.join(folder, 'vmlinux', kept);
     for (const damaged of ['', new Uint8Array(kernel.length), kernel.subarray(0, -1)]) {
       fs.writeFileSync(copy, damaged);
-      assert.equal((await readKernel(file)).entry, 0x1000000);
+      assert.equal(await entry(), 0x1000000);
       assert.deepEqual(new Uint8Array(fs.readFileSync(copy)), new Uint8Array(kernel));
     }
   });
 
   it('boots as it is what it can not unpack', async () => {
     fs.writeFileSync(file, bzImage());
-    assert.equal((await readKernel(file)).entry, 0x100200);
+    assert.equal(await entry(), 0x100200);
     assert.deepEqual(fs.readdirSync(folder), ['vmlinuz']);
   });
 
   it('unpacks although nothing can be kept', async () => {
     process.env['VHOST_NET_CACHE'] = '/dev/null';
     fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(elf(0x1000000, SEGMENTS)) }));
-    assert.equal((await readKernel(file)).entry, 0x1000000);
+    assert.equal(await entry(), 0x1000000);
   });
 
   it('takes an ELF file as it is', async () => {
     fs.writeFileSync(file, elf(0x1000000, SEGMENTS));
-    assert.equal((await readKernel(file)).entry, 0x1000000);
+    assert.equal(await entry(), 0x1000000);
   });
 });

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { bzImage, elf } from '../../support/kernel-files.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { bytesAt, ramRanges } from '#lib/vmm/guest-ram';
+import { inMemory } from '#lib/vmm/image-file';
+import type { Content } from '#lib/vmm/image-file';
 import { readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
 import { LAYOUT, e820, loadLinux } from '#lib/vmm/linux-boot';
 import { writeCpuTables } from '#lib/vmm/x86-cpu';
@@ -31,13 +33,18 @@ function zeroPage(memory: GuestMemory): DataView {
   return new DataView(page.buffer, page.byteOffset, page.byteLength);
 }
 
-const kernel = readBzImage(bzImage());
+const kernel = readBzImage(inMemory(bzImage()));
+
+function contentOf(bytes: Uint8Array): Content {
+  return inMemory(bytes).part(0, bytes.byteLength);
+}
 
 describe('loadLinux', () => {
   it('writes a zero page as the boot protocol has it', () => {
     const memory = memoryOf(64 * MIB);
     const initrd = new Uint8Array(5000).fill(7);
-    const entry = loadLinux(memory, { kernel, initrd, commandLine: 'quiet' });
+    const boot = { kernel, initrd: contentOf(initrd), commandLine: 'quiet' };
+    const entry = loadLinux(memory, boot);
     assert.deepEqual(entry, { instruction: 0x100200, zeroPage: LAYOUT.zeroPage });
     const page = zeroPage(memory);
     assert.equal(page.getUint8(0x1ef), 0, 'the sentinel');
@@ -59,7 +66,7 @@ describe('loadLinux', () => {
     const segment = { address: 0x1000000, bytes: Uint8Array.of(1, 2, 3), memoryLength: 16 };
     bytesAt(memory, 0x1000000, 32).fill(9);
     loadLinux(memory, {
-      kernel: readVmlinux(elf(0x1000000, [segment])),
+      kernel: readVmlinux(inMemory(elf(0x1000000, [segment]))),
       commandLine: '',
     });
     const loaded = [...bytesAt(memory, 0x1000000, 17)];
@@ -77,8 +84,8 @@ describe('loadLinux', () => {
 
   it('keeps the initrd below what the kernel can reach', () => {
     const memory = memoryOf(64 * MIB);
-    const low = readBzImage(bzImage({ initrdMost: 0x2ffffff }));
-    loadLinux(memory, { kernel: low, initrd: new Uint8Array(4096), commandLine: '' });
+    const low = readBzImage(inMemory(bzImage({ initrdMost: 0x2ffffff })));
+    loadLinux(memory, { kernel: low, initrd: contentOf(new Uint8Array(4096)), commandLine: '' });
     assert.equal(zeroPage(memory).getUint32(0x218, true), 0x3000000 - 4096);
   });
 
@@ -87,7 +94,7 @@ describe('loadLinux', () => {
     const boot = { kernel, commandLine: '' };
     assert.throws(() => loadLinux(small, boot), /memoryMiB must be at least 19 for this kernel/);
     const memory = memoryOf(20 * MIB);
-    const initrd = new Uint8Array(2 * MIB);
+    const initrd = contentOf(new Uint8Array(2 * MIB));
     assert.throws(
       () => loadLinux(memory, { ...boot, initrd }),
       /initrd must be at most the 1048576/,

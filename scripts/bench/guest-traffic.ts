@@ -1,3 +1,5 @@
+import { memoryBeyond } from './guest-memory.js';
+import { MEMORY_MIB } from './guest-sides.js';
 import type { GuestKind } from './guest-sides.js';
 import { KvmExitCounters } from './kvm-exits.js';
 import { Pings, TCP_SEGMENT, connect } from './traffic.js';
@@ -47,8 +49,26 @@ class GuestExits extends Pings {
   }
 }
 
-/** What flows to or from a guest; nothing while its boot is looked at. */
-export function guestTraffic(kind: Exclude<GuestKind, 'guest-boot'>, pace: Pace): Traffic {
+/** What is in memory once pings have come and gone. */
+class GuestMemory extends Pings {
+  readonly #pid: number;
+
+  constructor(pid: number) {
+    super(WARM_UP_PINGS, PINGS);
+    this.#pid = pid;
+  }
+
+  override async observe(): Promise<Flow> {
+    return { ...(await super.observe()), rate: memoryBeyond(this.#pid, MEMORY_MIB) };
+  }
+}
+
+/** What flows to or from a guest of this program; nothing while its boot is looked at. */
+export function guestTraffic(
+  kind: Exclude<GuestKind, 'guest-boot'>,
+  pace: Pace,
+  pid: number,
+): Traffic {
   switch (kind) {
     case 'guest-tcp-out':
       return new GuestTcp(pace, ['-R']);
@@ -58,5 +78,7 @@ export function guestTraffic(kind: Exclude<GuestKind, 'guest-boot'>, pace: Pace)
       return new Pings(WARM_UP_PINGS, PINGS);
     case 'guest-exits':
       return new GuestExits(WARM_UP_PINGS, PINGS);
+    case 'guest-memory':
+      return new GuestMemory(pid);
   }
 }

@@ -7,6 +7,7 @@ import type { Results } from './results.js';
 /** Those whose instructions are kept: the package's, and what they would be in C. */
 export const COUNTED_SIDES = [
   'vhost-net',
+  'vhost-net-packed',
   'vhost-net-inplace',
   'c-ring',
   'c-ring-inplace',

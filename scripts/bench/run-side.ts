@@ -66,9 +66,13 @@ class Program {
     });
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** Pins the workers, and says how to read the CPU time used up to now. */
   placed(): () => { app: number; worker: number } {
-    const { app, workers } = threadsOf(this.#child.pid ?? 0);
+    const { app, workers } = threadsOf(this.pid);
     for (const { tid } of workers) execFileSync('taskset', ['-pc', WORKER_CPU, String(tid)]);
     return () => ({ app: cpuTime(app), worker: cpuTime(workers) });
   }
@@ -114,10 +118,12 @@ interface Setting {
   readonly pace: Pace;
 }
 
-function flow({ scenario, network, pace }: Setting): Traffic {
+function flow({ scenario, network, pace }: Setting, pid = 0): Traffic {
   const { kind } = scenario;
   if (kind === 'guest-boot') throw new Error('nothing flows to a guest that boots');
-  return isGuestKind(kind) ? guestTraffic(kind, pace) : trafficFor(kind, scenario, network, pace);
+  return isGuestKind(kind)
+    ? guestTraffic(kind, pace, pid)
+    : trafficFor(kind, scenario, network, pace);
 }
 
 /** A boot is one run, and its CPU time that of all that went before. */
@@ -139,7 +145,7 @@ async function throughProgram(
     const cpu = program.placed();
     if (scenario.kind === 'guest-boot') return booted(readyAfter, cpu());
     address(network, scenario.kind, true);
-    return await observe(flow({ scenario, network, pace }), cpu);
+    return await observe(flow({ scenario, network, pace }, program.pid), cpu);
   } finally {
     await program.end();
   }

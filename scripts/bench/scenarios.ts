@@ -20,12 +20,24 @@ export interface Scenario {
 export const REFERENCE = 'vhost-net';
 
 const COPYING = ['vhost-net', 'c-ring', 'dpdk', 'c-tap', 'node-tap'];
-const TRANSMITTING = [...COPYING, 'vhost-net-inplace', 'c-ring-inplace'];
+const TRANSMITTING = [...COPYING, 'vhost-net-packed', 'vhost-net-inplace', 'c-ring-inplace'];
+const LONG = [...COPYING, 'vhost-net-inplace'];
 const PASSING_ON = [...COPYING, 'bridge'];
 
+/** Each with the machine type, and the form of the kernel, that might be the fastest. */
+const BOOTS = [
+  'vhost-net',
+  'vhost-net-vmlinux',
+  'qemu-vhost-on',
+  'qemu-vmlinux',
+  'qemu-q35',
+  'qemu-microvm',
+  'qemu-microvm-vmlinux',
+];
 const GUESTS = ['vhost-net', 'qemu-vhost-on', 'qemu-vhost-off'];
 
 const FRAMES = 'frames/s';
+const MEMORY = "MiB besides the guest's own";
 const EXITS = 'exits from the guest in 1,000 round trips';
 
 /** A TCP frame with 65,535 bytes of IP, the longest there is. */
@@ -35,7 +47,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'tx-64', unit: FRAMES, kind: 'tx', length: 64, sides: TRANSMITTING },
   { name: 'tx-512', unit: FRAMES, kind: 'tx', length: 512, sides: TRANSMITTING },
   { name: 'tx-1514', unit: FRAMES, kind: 'tx', length: 1514, sides: TRANSMITTING },
-  { name: 'tx-gso', unit: FRAMES, kind: 'gso', length: LONGEST_GSO, sides: COPYING },
+  { name: 'tx-gso', unit: FRAMES, kind: 'gso', length: LONGEST_GSO, sides: LONG },
   { name: 'rx-64', unit: FRAMES, kind: 'rx', length: 64, sides: COPYING },
   { name: 'rx-64-50k', unit: FRAMES, kind: 'rx', length: 64, offered: 50_000, sides: COPYING },
   { name: 'rx-1514', unit: FRAMES, kind: 'rx', length: 1514, sides: COPYING },
@@ -53,6 +65,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'vm-tcp-out', unit: 'Mbit/s', kind: 'guest-tcp-out', length: 1514, sides: GUESTS },
   { name: 'vm-tcp-in', unit: 'Mbit/s', kind: 'guest-tcp-in', length: 1514, sides: GUESTS },
   { name: 'vm-ping', unit: 'round trips/s', kind: 'guest-echo', length: 98, sides: GUESTS },
-  { name: 'vm-boot', unit: 'ms to user space', kind: 'guest-boot', length: 0, sides: GUESTS },
+  { name: 'vm-boot', unit: 'ms to user space', kind: 'guest-boot', length: 0, sides: BOOTS },
+  { name: 'vm-memory', unit: MEMORY, kind: 'guest-memory', length: 98, sides: GUESTS },
   { name: 'vm-exits', unit: EXITS, kind: 'guest-exits', length: 98, sides: GUESTS },
 ];

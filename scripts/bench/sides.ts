@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 import { machine, qemu } from './guest-sides.js';
-import type { GuestKind } from './guest-sides.js';
+import type { GuestKind, QemuOptions } from './guest-sides.js';
 
 /** What is done with frames: sent (also as 64 KiB for the kernel to cut), received, passed on, answered. */
 export type Kind = 'tx' | 'gso' | 'rx' | 'forward' | 'tcp' | 'echo';
@@ -50,7 +50,7 @@ function native(program: string, ...args: string[]): string[] {
   return [path.join(NATIVE, program), ...args];
 }
 
-type How = 'copy' | 'inplace';
+type How = 'copy' | 'packed' | 'inplace';
 
 function port(how: How, { kind, length, taps, queues }: Task): string[] {
   if (queues > 1) return node('port-queues.js', String(queues), String(length), ...taps);
@@ -108,18 +108,20 @@ function bridge({ kind }: Task): undefined | Cannot {
   return passesOn ? undefined : { cannot: 'a bridge neither makes nor takes frames' };
 }
 
-/** Whose frames the kernel's vhost moves, or QEMU itself. */
-function qemuSide(vhost: 'on' | 'off'): Side {
+const NO_FRAMES = { cannot: 'it is there for guests alone' };
+
+function qemuSide(name: string, options: QemuOptions): Side {
   return {
-    name: `qemu-vhost-${vhost}`,
-    command: () => ({ cannot: 'QEMU moves frames of guests alone' }),
-    guest: (kind, tap) => qemu(kind, tap, vhost),
+    name,
+    command: () => NO_FRAMES,
+    guest: (kind, tap) => qemu(kind, tap, options),
   };
 }
 
 /** Every side, in the order in which they are printed. */
 export const SIDES: readonly Side[] = [
   { name: 'vhost-net', command: (task) => port('copy', task), guest: machine },
+  { name: 'vhost-net-packed', command: (task) => port('packed', task) },
   { name: 'vhost-net-inplace', command: (task) => port('inplace', task) },
   { name: 'c-ring', command: (task) => cRing('copy', task) },
   { name: 'c-ring-inplace', command: (task) => cRing('inplace', task) },
@@ -127,6 +129,15 @@ export const SIDES: readonly Side[] = [
   { name: 'c-tap', command: cTap },
   { name: 'node-tap', command: nodeTap },
   { name: 'bridge', command: bridge },
-  qemuSide('on'),
-  qemuSide('off'),
+  {
+    name: 'vhost-net-vmlinux',
+    command: () => NO_FRAMES,
+    guest: (kind, tap) => machine(kind, tap, 'vmlinux'),
+  },
+  qemuSide('qemu-vhost-on', { vhost: 'on' }),
+  qemuSide('qemu-vhost-off', { vhost: 'off' }),
+  qemuSide('qemu-vmlinux', { file: 'vmlinux' }),
+  qemuSide('qemu-q35', { machine: 'q35' }),
+  qemuSide('qemu-microvm', { machine: 'microvm,pcie=on' }),
+  qemuSide('qemu-microvm-vmlinux', { machine: 'microvm,pcie=on', file: 'vmlinux' }),
 ];

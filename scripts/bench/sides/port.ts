@@ -1,4 +1,4 @@
-// This package. Usage: port.js KIND copy|inplace LENGTH TAP...
+// This package. Usage: port.js KIND copy|packed|inplace LENGTH TAP...
 import { COUNTER_AT, GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { openPort } from '#lib/port/port';
@@ -30,6 +30,29 @@ function inPlace(port: Port, length: number): () => boolean {
     counter = (counter + 1) | 0;
   };
   return () => port.sendInPlace(QUEUE_SIZE, length, write) === QUEUE_SIZE;
+}
+
+/** Long frames with payload that is there already, as what is read from a disk to a slot: headers are written. */
+function reserved(port: Port, frame: Uint8Array): () => boolean {
+  const headers = frame.slice(0, 128);
+  const filled = new Set<number>();
+  return () => {
+    const reservation = port.reserve(frame.length);
+    if (!reservation) return false;
+    const { bytes } = reservation;
+    bytes.set(filled.has(bytes.byteOffset) ? headers : frame);
+    filled.add(bytes.byteOffset);
+    port.commit(reservation, GSO_HEADER);
+    return true;
+  };
+}
+
+/** Frames that are there, one behind the other, as those of a capture or a generator are. */
+function packed(port: Port, frameLength: number): () => boolean {
+  const bytes = new Uint8Array(QUEUE_SIZE * frameLength);
+  for (let at = 0; at < bytes.length; at += frameLength) bytes.set(benchFrame(frameLength), at);
+  const frames = { bytes, frameLength };
+  return () => port.sendBatch(frames) === QUEUE_SIZE;
 }
 
 function receive(port: Port): void {
@@ -70,8 +93,10 @@ async function main([kind = '', how, length, ...taps]: string[]): Promise<void> 
     ready();
   } else if (kind === 'rx') receive(port);
   else if (kind === 'echo') answer(port);
-  else if (kind === 'gso') transmit(port, () => port.send(frame, GSO_HEADER));
+  else if (kind === 'gso' && how === 'copy') transmit(port, () => port.send(frame, GSO_HEADER));
+  else if (kind === 'gso') transmit(port, reserved(port, frame));
   else if (how === 'copy') transmit(port, () => port.send(frame));
+  else if (how === 'packed') transmit(port, packed(port, frame.length));
   else transmit(port, inPlace(port, frame.length));
 }
 

@@ -2,6 +2,7 @@
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { MajorCollections } from './collections.js';
 import { Soak, faults, unaccounted } from './soak.js';
 import type { Account, Footprint } from './soak.js';
 
@@ -24,6 +25,7 @@ function line(seconds: number, accounts: readonly Account[], footprint: Footprin
 async function main(): Promise<void> {
   const seconds = Number(process.argv[2]);
   const soak = new Soak();
+  const collections = new MajorCollections();
   try {
     await soak.start();
     const began = performance.now();
@@ -32,7 +34,10 @@ async function main(): Promise<void> {
     while (elapsed() < seconds) {
       await sleep(1000 * Math.min(PERIOD, seconds - elapsed()));
       const footprint = soak.footprint();
-      if (elapsed() >= Math.min(WARM_UP, seconds / 2)) warm ??= footprint;
+      if (!warm && elapsed() >= Math.min(WARM_UP, seconds / 2)) {
+        warm = footprint;
+        collections.count = 0;
+      }
       console.log(line(elapsed(), soak.accounts(), footprint));
     }
     const directions = await soak.finish();
@@ -40,10 +45,21 @@ async function main(): Promise<void> {
     const wrong = faults(directions, warm ?? end, end);
     const lost = unaccounted(directions);
     console.log(
-      JSON.stringify({ kernel: os.release(), seconds, directions, lost, warm, end, faults: wrong }),
+      JSON.stringify({
+        kernel: os.release(),
+        seconds,
+        directions,
+        lost,
+        warm,
+        end,
+        /** Of the whole heap, since it was warm. */
+        collections: collections.count,
+        faults: wrong,
+      }),
     );
     process.exitCode = wrong.length === 0 ? 0 : 1;
   } finally {
+    collections.close();
     await soak.close();
   }
 }

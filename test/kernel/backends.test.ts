@@ -38,6 +38,9 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
+/** What addresses in the VLAN begin with. */
+const VLAN_NETWORK = Buffer.from([10, 9, 5]);
+
 /** host a (m0) → veth → m1, backend, port ⇒ port, tap → host b. */
 describeWith(['vhost', 'tun', 'root'], 'backends besides the tap', () => {
   let before: ProcessState;
@@ -118,6 +121,31 @@ describeWith(['vhost', 'tun', 'root'], 'backends besides the tap', () => {
       assert.ok(atB.right > 50, `${String(atB.right)} frames at b`);
     });
   }
+
+  it('packet socket: gets no frame that has a VLAN tag; one on an interface of that VLAN does', async () => {
+    a.ip('link', 'add', 'link', 'm0', 'name', 'm0.5', 'type', 'vlan', 'id', '5');
+    a.ip('address', 'add', '10.9.5.1/24', 'dev', 'm0.5');
+    a.ip('link', 'set', 'm0.5', 'up');
+    const trunk = await open({ backend: { packet: 'm1', netns: middle.name } });
+    respond(trunk);
+    await reach('10.9.0.2');
+    const tagged: string[] = [];
+    trunk.on('receive', (batch) => {
+      for (const { bytes } of batch) {
+        if (Buffer.from(bytes).includes(VLAN_NETWORK))
+          tagged.push(Buffer.from(bytes).toString('hex'));
+      }
+    });
+    await assert.rejects(a.run('ping', '-c', '2', '-w', '2', '-i', '0.2', '-q', '10.9.5.2'));
+    assert.deepEqual(tagged, []);
+    middle.ip('link', 'add', 'link', 'm1', 'name', 'm1.5', 'type', 'vlan', 'id', '5');
+    middle.ip('link', 'set', 'm1.5', 'up');
+    const port = await open({ backend: { packet: 'm1.5', netns: middle.name } });
+    respond(port);
+    await reach('10.9.5.2');
+    await port.close();
+    middle.ip('link', 'delete', 'm1.5');
+  });
 
   it('macvtap that is in use: keeps its offloads when it is attached to', () => {
     const requests: string[] = [];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { Guest } from './guest.js';
+import { generate, stopGenerating } from './guest-generator.js';
 import type { TestNetwork } from './network.js';
 import type { MachineStatistics } from '#lib/vmm/machine-statistics';
 import type { MachineNet, MachineOptions } from '#lib/vmm/options';
@@ -11,10 +12,8 @@ const GUEST = '10.77.0.2';
 const TAP = 'vm0';
 const MTU = 1400;
 
-/** The guest's packet generator; the kernel's documentation names its files. */
-const GENERATOR = '/proc/net/pktgen';
-/** Frames to an address that nobody has: the host drops them as soon as it has looked at them. */
-const GENERATED = ['count 0', 'pkt_size 60', 'dst 198.18.0.2', 'dst_mac 02:00:00:00:00:99'];
+/** An address that nobody has: the host drops frames to it as soon as it has looked at them. */
+const NOBODY = '02:00:00:00:00:99';
 
 /** What both ends of the wire have counted. */
 export interface WireCounts {
@@ -89,15 +88,11 @@ export class NetworkedGuest {
 
   /** The guest sends as many frames as it can, and says nothing of it, until it is told to stop. */
   async generate(): Promise<void> {
-    const set = GENERATED.map((line) => `echo ${line} > ${GENERATOR}/eth0`);
-    const add = `echo add_device eth0 > ${GENERATOR}/kpktgend_0`;
-    await this.guest.sh([add, ...set].join('; '));
-    await this.guest.sh(`(echo start > ${GENERATOR}/pgctrl) &`);
+    await generate(this.guest, NOBODY);
   }
 
   async stopGenerating(): Promise<void> {
-    const remove = `echo rem_device_all > ${GENERATOR}/kpktgend_0`;
-    await this.guest.sh(`echo stop > ${GENERATOR}/pgctrl; wait; ${remove}`);
+    await stopGenerating(this.guest);
   }
 
   /** What was counted once the guest has done with its console: pings pass, and nothing is asked. */

@@ -68,6 +68,13 @@ export class OpenVSwitch {
     this.vsctl('add-br', name, '--', 'set', 'Bridge', name, `datapath_type=${datapath}`);
   }
 
+  /** Frames that the kernel could not ask the daemon about, and dropped: they are in no interface's counter. */
+  lost(): number {
+    const control = path.join(this.folder, 'ovs-vswitchd.ctl');
+    const said = execFileSync('ovs-appctl', ['-t', control, 'dpctl/show'], { encoding: 'utf8' });
+    return [...said.matchAll(/ lost:(\d+)/g)].reduce((sum, [, lost]) => sum + Number(lost), 0);
+  }
+
   /** Names of a bridge's ports. */
   ports(bridge: string): string[] {
     return this.vsctl('list-ports', bridge).split('\n').filter(Boolean).sort();

@@ -86,13 +86,13 @@ function hugePages(): Finding {
   return { ok, detail, remedy };
 }
 
-/** A port takes 9 descriptors, and Node a few dozen. */
+/** A port takes 10 descriptors, and Node a few dozen. */
 const FEW_FILES = 64;
 
 function openFiles(): Finding {
   const most = limit('Max open files');
   const ok = most === undefined || most >= FEW_FILES;
-  const detail = `${most === undefined ? 'no limit' : `at most ${String(most)}`}; a port takes 9`;
+  const detail = `${most === undefined ? 'no limit' : `at most ${String(most)}`}; a port takes 10`;
   const remedy = ok ? undefined : `prlimit --nofile=1024 --pid ${String(callingProcess())}`;
   return { ok, detail, remedy };
 }

@@ -1,7 +1,6 @@
 import { Transform } from 'node:stream';
 
 import type { VmOptions } from './vm-options.js';
-import { Machine } from '../index.js';
 import type { MachineEnd, MachineStatistics } from '../index.js';
 
 export { vmOptions } from './vm-options.js';
@@ -28,6 +27,8 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
     // The console's bytes go where a report of ours does not.
     const output = json ? process.stderr : process.stdout;
     const console = { input, output };
+    // Not the whole package: its other half takes as long to load as the machine itself does.
+    const { Machine } = await import('../vmm/machine.js');
     const machine = await Machine.boot({ ...options, console, signal: stop.signal });
     const end = await machine.wait();
     return report(end, machine.statistics(), json);

@@ -172,9 +172,9 @@ function main() {
     if (tables) writeTables(folder, total.failed);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
+    console.log();
+    for (const failure of failures) console.log(`failed: ${failure}`);
   }
-  console.log();
-  for (const failure of failures) console.log(`failed: ${failure}`);
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   process.exitCode = total.failed === 0 ? 0 : 1;
 }

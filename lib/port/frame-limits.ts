@@ -66,6 +66,6 @@ export class FrameLimits {
 }
 
 function checkLength(length: number, longest: number): void {
-  if (length >= MIN_FRAME && length <= longest) return;
+  if (Number.isInteger(length) && length >= MIN_FRAME && length <= longest) return;
   throw misuse.range('frame', `${String(MIN_FRAME)} to ${String(longest)} bytes long`, length);
 }

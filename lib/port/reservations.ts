@@ -2,13 +2,24 @@ import { misuse } from '../errors.js';
 
 /** Memory of the transmit ring, to be written in place and committed. */
 export class Reservation {
+  /** @internal The first slot; -1 once committed or cancelled. */
+  slot: number;
+  readonly #bytes: Uint8Array;
+
   /** @internal */
-  constructor(
-    /** The frame: exactly as long as was asked for. */
-    readonly bytes: Uint8Array,
-    /** @internal The first slot; -1 once committed or cancelled. */
-    public slot: number,
-  ) {}
+  constructor(bytes: Uint8Array, slot: number) {
+    this.#bytes = bytes;
+    this.slot = slot;
+  }
+
+  /**
+   * The frame: exactly as long as was asked for. Not to be written to once it is committed or cancelled, also
+   * not by a read of a file that was begun before: other frames are there then, and between the slots of a
+   * long one their headers, of which one that makes no sense stops the ring until it is repaired.
+   */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
 }
 
 /** The reservations of one port that are neither committed nor cancelled. */

@@ -9,6 +9,9 @@ export const BATCH = 32;
 /** Frames that are copied at once: a call of the addon costs as much as some 50 short frames. */
 const COPIES = 4 * BATCH;
 
+/** Bytes of one call: they are counted in 32 bits. */
+const LONGEST = 0xffffffff;
+
 /** Frames of one call of `sendInPlace`: they are counted in 31 bits. */
 const MAX_COUNT = 0x7fffffff;
 
@@ -60,9 +63,8 @@ export class BulkTransmit {
   }
 
   #sendPacked(frames: PackedFrames): number {
+    const { bytes, length, count } = checkPacked(frames);
     this.#path.checkOpen();
-    const count = countOf(frames);
-    const { bytes, frameLength: length } = frames;
     this.#checkLength(length);
     let done = 0;
     while (done < count && this.#hasRoom()) {
@@ -129,14 +131,18 @@ export class BulkTransmit {
   }
 }
 
-function countOf(frames: PackedFrames): number {
+/** Each property is read once: what is checked is what is used. */
+function checkPacked(frames: PackedFrames): { bytes: Uint8Array; length: number; count: number } {
   const { bytes, frameLength = 0 } = (frames as Partial<PackedFrames> | undefined) ?? {};
-  if (!(bytes instanceof Uint8Array)) {
-    throw misuse.type('frames', 'an array of Uint8Array, or { bytes, frameLength }', frames);
+  if (!(bytes instanceof Uint8Array) || bytes.length > LONGEST) {
+    const expected = `an array of Uint8Array, or { bytes, frameLength } of at most ${String(LONGEST)} bytes`;
+    throw misuse.type('frames', expected, frames);
   }
   const fits = Number.isInteger(frameLength) && frameLength >= MIN_FRAME;
-  if (fits && bytes.length % frameLength === 0) return bytes.length / frameLength;
-  throw misuse.range('frameLength', 'the length of whole frames in bytes', frameLength);
+  if (!fits || bytes.length % frameLength !== 0) {
+    throw misuse.range('frameLength', 'the length of whole frames in bytes', frameLength);
+  }
+  return { bytes, length: frameLength, count: bytes.length / frameLength };
 }
 
 function checkInPlace(count: number, write: WriteFrame): void {

@@ -27,7 +27,6 @@ export interface IndirectArea {
 const WORDS32 = DESCRIPTOR_BYTES / 4;
 const WORDS16 = DESCRIPTOR_BYTES / 2;
 const LENGTH_32 = 2;
-const LENGTH_16 = 4;
 const FLAGS_16 = 6;
 const NEXT_16 = 7;
 
@@ -89,7 +88,7 @@ export class DescriptorTable {
       this.#alike = 0;
     } else if (this.#alike === this.#size) return; // it has that length
     this.#alike++;
-    this.#words16[id * WORDS16 + LENGTH_16] = length;
+    this.#words32[id * WORDS32 + LENGTH_32] = length;
   }
 
   /** The next to be set is not in the place behind the last, or has another descriptor there. */

@@ -3,6 +3,7 @@ import type { ImageFile } from './image-file.js';
 import type { LinuxBoot } from './linux-boot.js';
 import { openKernel } from './vmlinux.js';
 import type { OpenKernel } from './vmlinux.js';
+import { UndoList } from '../undo.js';
 
 /** Which files, and what the kernel is told. */
 export interface BootFilesOptions {
@@ -17,7 +18,7 @@ export interface BootFilesOptions {
  */
 export class BootFiles {
   readonly boot: LinuxBoot;
-  readonly #files: readonly (ImageFile | undefined)[];
+  readonly #down = new UndoList();
 
   /**
    * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted.
@@ -42,11 +43,15 @@ export class BootFiles {
   ) {
     const content = initrd?.part(0, initrd.byteLength);
     this.boot = { kernel: image, initrd: content, commandLine };
-    this.#files = [file, initrd];
+    for (const one of [file, initrd]) {
+      this.#down.push(() => {
+        one?.close();
+      });
+    }
   }
 
   /** It can't be booted any more. A second time does nothing. */
   close(): void {
-    for (const file of this.#files) file?.close();
+    this.#down.unwind();
   }
 }

@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { promisify } from 'node:util';
+import { open } from 'node:fs/promises';
 
 import { VhostError } from '../errors.js';
 
@@ -8,7 +8,7 @@ export interface Content {
   readonly byteLength: number;
   /**
    * @param target  As long as the content.
-   * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: the file has become shorter.
+   * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: the file was written to meanwhile.
    */
   copyTo(target: Uint8Array): void;
 }
@@ -40,15 +40,15 @@ export function inMemory(bytes: Uint8Array): ImageFile {
 }
 
 class RegularFile implements ImageFile {
+  readonly byteLength: number;
   readonly #path: string;
+  readonly #changedAt: number;
   #fd: number;
 
-  constructor(
-    path: string,
-    fd: number,
-    readonly byteLength: number,
-  ) {
+  constructor(path: string, fd: number, { size, mtimeMs }: fs.Stats) {
+    this.byteLength = size;
     this.#path = path;
+    this.#changedAt = mtimeMs;
     this.#fd = fd;
   }
 
@@ -63,46 +63,53 @@ class RegularFile implements ImageFile {
     return {
       byteLength,
       copyTo: (target) => {
+        this.#check();
         this.#fill(target, position);
       },
     };
   }
 
   close(): void {
-    if (this.#fd >= 0) fs.closeSync(this.#fd);
+    const fd = this.#fd;
     this.#fd = -1;
+    if (fd >= 0) fs.closeSync(fd);
+  }
+
+  /** Half of one kernel and half of another is worse than none. */
+  #check(): void {
+    const { size, mtimeMs } = fs.fstatSync(this.#fd);
+    if (size !== this.byteLength || mtimeMs !== this.#changedAt) this.#refuse();
   }
 
   #fill(target: Uint8Array, position: number): void {
     const { byteLength } = target;
     for (let done = 0; done < byteLength;) {
       const read = fs.readSync(this.#fd, target, done, byteLength - done, position + done);
-      if (read === 0) {
-        throw new VhostError('ERR_VHOST_KERNEL_IMAGE', `${this.#path} is shorter than it was`);
-      }
+      if (read === 0) this.#refuse();
       done += read;
     }
   }
+
+  #refuse(): never {
+    const reason = `${this.#path} is not what it was when the machine was made`;
+    throw new VhostError('ERR_VHOST_KERNEL_IMAGE', reason);
+  }
 }
 
-const open = promisify(fs.open);
-const readFile = promisify(fs.readFile);
-
 /**
- * Opens a file. What can't be read twice, as a pipe, is read now.
+ * Opens a file. What can't be read twice, as a pipe, is read now, and so is what does not say how long it is.
  *
- * @throws {Error} As `fs.open` does.
+ * @throws {Error} As `fs.open` and `fs.read` do.
  */
 export async function openImage(path: string): Promise<ImageFile> {
-  const fd = await open(path, 'r');
+  const handle = await open(path);
+  let status: fs.Stats;
   try {
-    const status = fs.fstatSync(fd);
-    if (status.isFile()) return new RegularFile(path, fd, status.size);
-    const bytes = await readFile(fd);
-    fs.closeSync(fd);
-    return inMemory(bytes);
-  } catch (error) {
-    fs.closeSync(fd);
-    throw error;
+    status = await handle.stat();
+    if (!status.isFile() || status.size === 0) return inMemory(await handle.readFile());
+  } finally {
+    await handle.close();
   }
+  const fd = fs.openSync(path, 'r');
+  return new RegularFile(path, fd, fs.fstatSync(fd));
 }

@@ -48,7 +48,7 @@ export interface BootEntry {
  * Spec: `Documentation/arch/x86/boot.rst` "64-bit Boot Protocol".
  *
  * @throws {RangeError} The kernel, the initrd or the command line do not fit.
- * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: a file has become shorter.
+ * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: a file was written to meanwhile.
  */
 export function loadLinux(memory: GuestMemory, boot: LinuxBoot, cpus = 1): BootEntry {
   const { kernel, initrd, commandLine } = boot;

@@ -85,8 +85,11 @@ export class Machine extends EventEmitter<MachineEvents> {
       await machine.#begun();
       return machine;
     } catch (error) {
-      files?.close();
-      await plugged.takeBack();
+      try {
+        files?.close();
+      } finally {
+        await plugged.takeBack();
+      }
       throw error;
     }
   }

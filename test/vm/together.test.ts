@@ -77,23 +77,41 @@ describeWith(
     });
 
     async function up(): Promise<void> {
-      for (const tap of ['vp1', 'vp2']) ports.push(await openPort({ backend: plugged(tap) }));
+      for (const tap of ['vp1', 'vp2']) {
+        const port = await openPort({ backend: plugged(tap) });
+        port.on('receive', () => undefined); // counted by the port
+        ports.push(port);
+      }
       for (const [i, mac] of GUEST_MACS.entries()) {
         const net = [{ backend: plugged(`vm${String(i + 1)}`), mac }];
         const commandLine = `${DEFAULT_COMMAND_LINE} ipv6.disable=1`;
         const guest = await Guest.boot('6.1-cloud', { net, commandLine });
         guests.push(guest);
-        // A question that nobody answers tells the bridge where the guest is.
+        // A question that nobody answers, and that is asked once, tells the bridge where the guest is.
+        await guest.sh('echo 1 > /proc/sys/net/ipv4/neigh/eth0/mcast_solicit');
         await guest.sh(`ip addr add 10.78.0.${String(i + 1)}/24 dev eth0; ip link set eth0 up`);
         await guest.sh('ping -c 1 -W 1 10.78.0.9 || true');
       }
+      for (const [i, port] of ports.entries()) await learn(port, i);
     }
 
-    const bytesOf = (mac: string) => [...(parseMac(mac) ?? [])];
+    /** Sends a frame to a guest, and waits until it has come in: then the bridge knows the port, too. */
+    async function learn(port: Port, i: number): Promise<void> {
+      const guest = guests[i];
+      assert.ok(guest);
+      const { received } = await guestEnd(guest);
+      port.send(patternsOf(i).make(0));
+      while ((await guestEnd(guest)).received === received);
+    }
+
+    const bytesOf = (mac = '') => [...(parseMac(mac) ?? [])];
+    /** From a port to its guest. */
+    const patternsOf = (i: number) =>
+      new PatternFrames(bytesOf(GUEST_MACS[i]), bytesOf(PORT_MACS[i]));
 
     /** Sends from a port for as long as it is not told to end. */
     function pump(port: Port, i: number): () => Promise<void> {
-      const patterns = new PatternFrames(bytesOf(GUEST_MACS[i] ?? ''), bytesOf(PORT_MACS[i] ?? ''));
+      const patterns = patternsOf(i);
       let sequence = 0;
       const send = () => {
         while (port.send(patterns.make(sequence))) sequence++;

@@ -438,8 +438,10 @@ describe('TransmitPath', () => {
       assert.deepEqual(complete(), frame);
     });
 
-    it('refuses what the whole ring does not hold', () => {
+    it('refuses what the whole ring does not hold, and what is no number', () => {
       assert.throws(() => path.reserve(SIZE * STRIDE), RangeError);
+      assert.throws(() => path.reserve('20' as never), RangeError);
+      assert.throws(() => path.reserve(20.5), RangeError);
     });
   });
 
@@ -494,6 +496,28 @@ describe('TransmitPath', () => {
       ['frameLength', { bytes: new Uint8Array(50), frameLength: 20 }],
       ['length', { bytes: new Uint8Array(2 * STRIDE), frameLength: STRIDE }],
     ];
+
+    it('reads each property once, and nothing after the close', () => {
+      let asked = 0;
+      const changing = {
+        bytes: new Uint8Array(40),
+        get frameLength() {
+          return asked++ === 0 ? 20 : 15.5;
+        },
+      };
+      assert.equal(path.sendBatch(changing), 2);
+      path.flush();
+      assert.equal(complete().length, 20);
+      const closing = {
+        get bytes() {
+          path.close();
+          return new Uint8Array(40);
+        },
+        frameLength: 20,
+      };
+      assert.throws(() => path.sendBatch(closing), { code: 'ERR_VHOST_CLOSED' });
+    });
+
     for (const [what, frames] of wrong) {
       it(`names what does not fit: ${what}, of ${JSON.stringify(frames)}`, () => {
         assert.throws(() => path.sendBatch(frames as never), new RegExp(what));

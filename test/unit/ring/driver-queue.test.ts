@@ -257,6 +257,14 @@ describe('DriverQueue, the short way', () => {
     }
   });
 
+  it('leaves nothing of a length of more than 16 bits behind', () => {
+    const { queue, device } = rig(8);
+    for (let id = 0; id < 8; id++) queue.setDescriptor(id, id * SLOT, 70_000, 0);
+    for (let i = 0; i < 8; i++) queue.offerNext(20);
+    queue.publish();
+    for (let i = 0; i < 8; i++) assert.equal(device.pop()?.segments[0]?.length, 20);
+  });
+
   /** Offers one, which is used and free again. */
   function turn({ queue, device }: Rig, length: number): void {
     assert.ok(queue.offerNext(length) >= 0);

@@ -129,7 +129,7 @@ describe('openKernel', () => {
     assert.deepEqual(bytesOf(second?.content), SEGMENTS[1]?.bytes);
     assert.deepEqual(bytesOf(first?.content), SEGMENT.bytes);
     fs.truncateSync(file, elfFile.length - 1);
-    assert.throws(() => bytesOf(second?.content), refusal(/vmlinuz is shorter than it was/));
+    assert.throws(() => bytesOf(second?.content), refusal(/vmlinuz is not what it was/));
     kernel.file.close();
     kernel.file.close();
   });
@@ -141,6 +141,22 @@ describe('openKernel', () => {
     assert.equal(Buffer.from(image.bytes(0, 100)).toString(), 'kernel');
     assert.deepEqual(Buffer.from(bytesOf(image.part(3, 3))).toString(), 'nel');
     image.close();
+  });
+
+  it('refuses what can not be read, and reads what does not say how long it is', async () => {
+    await assert.rejects(openImage(folder), { code: 'EISDIR' });
+    const image = await openImage('/proc/version');
+    assert.equal(image.byteLength, fs.readFileSync('/proc/version').length);
+    image.close();
+  });
+
+  it('boots no file that was written to since it was opened', async () => {
+    fs.writeFileSync(file, elf(0x1000000, SEGMENTS));
+    const kernel = await openKernel(file);
+    const [first] = kernel.image.segments;
+    fs.utimesSync(file, new Date(0), new Date(0));
+    assert.throws(() => bytesOf(first?.content), refusal(/is not what it was/));
+    kernel.file.close();
   });
 
   it('unpacks a bzImage once, and finds it again', async () => {

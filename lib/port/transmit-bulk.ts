@@ -6,7 +6,7 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 export const BATCH = 32;
 
-/** Frames that are copied at once: a call of the addon costs as much as some 50 short frames. */
+/** Frames that are copied at once: a call of the addon costs as much as some dozens of short frames. */
 const COPIES = 4 * BATCH;
 
 /** Bytes of one call: they are counted in 32 bits. */
@@ -31,8 +31,8 @@ export interface BulkPath {
   /** @throws {VhostError} `ERR_VHOST_CLOSED`. */
   checkOpen(): void;
   send(bytes: Uint8Array): boolean;
-  /** Whether a slot is free now; asks to be told when one is. */
-  makeRoom(): boolean;
+  /** Takes back what is completed. Whether so many slots are free now; else asks to be told when there is room. */
+  makeRoom(slots: number): boolean;
   /** Frames were offered, of so many bytes altogether. */
   offered(byteLength: number): void;
   /** Whether frames may go by the shortest way: it asks nobody whether they may. */
@@ -67,7 +67,7 @@ export class BulkTransmit {
     this.#path.checkOpen();
     this.#checkLength(length);
     let done = 0;
-    while (done < count && this.#hasRoom()) {
+    while (done < count && this.#hasRoom(count - done)) {
       const most = Math.min(count - done, this.#queue.free, COPIES);
       if (this.#transmitter.copyToRun(bytes, done * length, length, most))
         this.#offer(most, length);
@@ -100,7 +100,7 @@ export class BulkTransmit {
     checkInPlace(count, write);
     this.#checkLength(length);
     let done = 0;
-    while (done < count && this.#hasRoom()) {
+    while (done < count && this.#hasRoom(count - done)) {
       const most = Math.min(count - done, this.#queue.free, BATCH);
       this.#writeBatch(most, length, done, write);
       done += this.#transmitter.written;
@@ -126,8 +126,14 @@ export class BulkTransmit {
     this.#transmitter.checkOneSlot(length);
   }
 
-  #hasRoom(): boolean {
-    return this.#queue.free > 0 || this.#path.makeRoom();
+  /**
+   * Whether to go on. Not for a few slots at a time, as the device gives them back: each step costs as
+   * much as some dozens of frames.
+   */
+  #hasRoom(wanted: number): boolean {
+    const { free, inFlight } = this.#queue;
+    const few = Math.max(1, Math.min(wanted, BATCH, (free + inFlight) >> 2));
+    return free >= few || this.#path.makeRoom(few);
   }
 }
 

@@ -107,7 +107,7 @@ export class TransmitPath {
         if (this.#closed) throw closed();
       },
       send: (bytes) => this.send(bytes, undefined),
-      makeRoom: () => this.#makeRoom(),
+      makeRoom: (slots) => this.#makeRoom(slots),
       offered: (byteLength) => {
         if (!this.#closed) this.#offered(byteLength);
       },
@@ -351,9 +351,10 @@ export class TransmitPath {
     return true;
   }
 
-  /** Takes back completed slots. When there are none: asks to be called, and says no. */
-  #makeRoom(): boolean {
-    return this.reclaim() > 0 || this.#refuse();
+  /** Takes back completed slots. When there are fewer than that: asks to be called, and says no. */
+  #makeRoom(slots: number): boolean {
+    this.reclaim();
+    return this.#queue.free >= slots || this.#refuse();
   }
 
   #refuse(): false {

@@ -463,15 +463,28 @@ describe('TransmitPath', () => {
     });
 
     it('takes as many as there is room for, and drain comes', async () => {
-      path.sendBatch(packed(1, 20));
+      path.sendBatch(packed(SIZE / 2, 20));
       path.flush();
-      complete();
+      for (let i = 0; i < SIZE / 2; i++) complete();
       assert.equal(path.sendBatch(packed(SIZE + 1, 20)), SIZE);
       assert.equal(path.sendBatch(packed(1, 20)), 0);
       const drained = once(port, 'drain');
       for (let i = 1; i <= SIZE; i++) assert.deepEqual(complete(), new Uint8Array(20).fill(i));
       await drained;
       assert.equal(path.sendBatch(packed(2, 20)), 2);
+    });
+
+    it('waits for a quarter of the ring rather than to go on by single frames', async () => {
+      assert.equal(path.sendBatch(packed(SIZE, 20)), SIZE);
+      path.flush();
+      complete();
+      assert.equal(path.sendBatch(packed(SIZE, 20)), 0);
+      assert.equal(path.sendBatch(packed(1, 20)), 1);
+      path.flush();
+      const drained = once(port, 'drain');
+      for (let i = 0; i < SIZE; i++) complete();
+      await drained;
+      assert.equal(path.sendBatch(packed(SIZE, 20)), SIZE);
     });
 
     it('takes none of no bytes', () => {

@@ -131,7 +131,7 @@ interface Native {
   pagesCount(): number;
   pagesReserved(): number;
 
-  copyToStrides(
+  copyToStrides: (
     target: Uint8Array,
     at: number,
     stride: number,
@@ -139,7 +139,7 @@ interface Native {
     from: number,
     length: number,
     count: number,
-  ): void;
+  ) => void;
 
   eventfdCreate(): NativeDescriptor;
   eventfdSignal(eventfd: NativeDescriptor): void;

@@ -6,7 +6,7 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 export const BATCH = 32;
 
-/** Frames that are copied at once: a call of the addon costs as much as some dozens of short frames. */
+/** Frames that are copied at once: a call of the addon is to be paid for by many. */
 const COPIES = 4 * BATCH;
 
 /** Bytes of one call: they are counted in 32 bits. */
@@ -127,8 +127,8 @@ export class BulkTransmit {
   }
 
   /**
-   * Whether to go on. Not for a few slots at a time, as the device gives them back: each step costs as
-   * much as some dozens of frames.
+   * Whether to go on. Not for a few slots at a time, as the device gives them back: a step would be paid
+   * for by few frames.
    */
   #hasRoom(wanted: number): boolean {
     const { free, inFlight } = this.#queue;

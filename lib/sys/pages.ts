@@ -100,14 +100,4 @@ export class Pages {
  *
  * @throws {RangeError} They reach beyond either end.
  */
-export function copyToStrides(
-  target: Uint8Array,
-  at: number,
-  stride: number,
-  source: Uint8Array,
-  from: number,
-  length: number,
-  count: number,
-): void {
-  native.copyToStrides(target, at, stride, source, from, length, count);
-}
+export const { copyToStrides } = native;

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 
 import { VhostError } from '../errors.js';
+import { allOrNothing } from '../undo.js';
 
 /** Bytes that are read to where they are to be, as often as a machine is switched on. */
 export interface Content {
@@ -110,6 +111,11 @@ export async function openImage(path: string): Promise<ImageFile> {
   } finally {
     await handle.close();
   }
-  const fd = fs.openSync(path, 'r');
-  return new RegularFile(path, fd, fs.fstatSync(fd));
+  return allOrNothing((undo) => {
+    const fd = fs.openSync(path, 'r');
+    undo.push(() => {
+      fs.closeSync(fd);
+    });
+    return new RegularFile(path, fd, fs.fstatSync(fd));
+  });
 }

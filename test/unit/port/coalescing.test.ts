@@ -22,6 +22,7 @@ describe('coalesceFrames', () => {
   let device: SoftDevice;
   let events: EventFd[];
   let frames: number;
+  let arrived: number;
   let told: () => void = () => undefined;
 
   function open(coalesceFrames: number, eventIdx = true): void {
@@ -41,7 +42,7 @@ describe('coalesceFrames', () => {
       coalesceFrames,
       onFault: () => assert.fail('a fault'),
     });
-    frames = 0;
+    frames = arrived = 0;
     port.on('receive', (batch) => {
       frames += batch.length;
       told();
@@ -56,6 +57,7 @@ describe('coalesceFrames', () => {
   /** So many frames come at once; how many of them are called for. */
   function arrive(count: number): number {
     let calls = 0;
+    arrived += count;
     for (let i = 0; i < count; i++) {
       const chain = device.pop();
       assert.ok(chain, 'no slot to receive in');
@@ -70,6 +72,16 @@ describe('coalesceFrames', () => {
   /** Until so many have come in all. No further listener: to a new one the port gives what is there. */
   async function received(count: number): Promise<void> {
     while (frames < count) await new Promise<void>((resolve) => (told = resolve));
+  }
+
+  /** Until a frame is not called for at once, with so many more then. How many were called for before, each with many. */
+  async function wait(more: number): Promise<number> {
+    for (let calls = 0; ; calls++) {
+      const called = arrive(1) === 1;
+      arrive(called ? MANY - 1 : more);
+      await received(arrived);
+      if (!called) return calls;
+    }
   }
 
   it('lets a call wait for more frames where many come, up to the number that was given', async () => {
@@ -91,6 +103,25 @@ describe('coalesceFrames', () => {
     arrive(MANY);
     await received(2 * MANY + 1);
     assert.equal(arrive(1), 1);
+  });
+
+  it('waits again for as many as came until the time was over, when that were many', async () => {
+    open(MOST);
+    arrive(MANY);
+    await received(MANY);
+    assert.equal(arrive(MOST - 1), 0);
+    await received(MANY + MOST - 1);
+    assert.equal(path.statistics().calls, 1);
+    assert.equal(arrive(MOST - 2), 0);
+    assert.equal(arrive(1), 1);
+    await received(MANY + 2 * (MOST - 1));
+  });
+
+  it('is careful for twice as long each time that it waited in vain, until it did not', async () => {
+    open(MOST);
+    assert.deepEqual([await wait(0), await wait(0), await wait(0)], [1, 65, 129]);
+    assert.equal(await wait(MOST - 1), 257);
+    assert.deepEqual([await wait(0), await wait(0)], [0, 65]);
   });
 
   it('lets nothing wait where few come', async () => {

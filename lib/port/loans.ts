@@ -18,6 +18,8 @@ export class Loans {
   readonly #frames: (Frame | undefined)[];
   /** Whether the device can reach an area's slots. */
   readonly #reach = new WeakMap<SlotArea, boolean>();
+  /** One that it can: frames come from the same one for a while. */
+  #lastReached: SlotArea | undefined;
   /** The areas that it can. */
   readonly #areas = new Set<SlotArea>();
 
@@ -33,13 +35,17 @@ export class Loans {
   reaches(frame: Frame): boolean {
     // Of a port that was closed nothing is left to read, and its addresses may be another's by now.
     if (frame.first.length === 0) return false;
-    const { area } = frame;
+    return frame.area === this.#lastReached || this.#reachesArea(frame.area);
+  }
+
+  #reachesArea(area: SlotArea): boolean {
     let reach = this.#reach.get(area);
     if (reach === undefined) {
       reach = area.arena !== undefined && this.#connect(area.arena);
       this.#reach.set(area, reach);
       if (reach) this.#areas.add(area);
     }
+    if (reach) this.#lastReached = area;
     return reach;
   }
 
@@ -107,5 +113,6 @@ export class Loans {
   forget(arena: Arena): void {
     this.#reach.delete(arena.receiveSlots);
     this.#areas.delete(arena.receiveSlots);
+    this.#lastReached = undefined;
   }
 }

@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events';
 
 import type { SlotArea } from './arena.js';
 import { Coalescing } from './coalescing.js';
+import { atEndOfTurn } from './end-of-turn.js';
 import type { PortEvents } from './events.js';
 import type { Frame } from './frame.js';
 import { ReceiveBatch, Receiver } from './receive.js';
@@ -51,6 +52,10 @@ export class ReceivePath {
   /** Until when to look for more without being called. */
   #pollUntil = 0;
   #publishScheduled = false;
+  readonly #publishNow = () => {
+    this.#publishScheduled = false;
+    this.#publish();
+  };
   readonly #onNewListener = (event: string | symbol): void => {
     if (event === 'receive') this.#schedule();
   };
@@ -310,10 +315,7 @@ export class ReceivePath {
   #publishLater(): void {
     if (this.#publishScheduled) return;
     this.#publishScheduled = true;
-    queueMicrotask(() => {
-      this.#publishScheduled = false;
-      this.#publish();
-    });
+    atEndOfTurn(this.#publishNow);
   }
 
   #publish(): void {

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import type { Arena, SlotArea } from './arena.js';
+import { atEndOfTurn } from './end-of-turn.js';
 import { MIN_FRAME } from './frame-limits.js';
 import type { TransmitLimits } from './frame-limits.js';
 import type { Frame } from './frame.js';
@@ -168,7 +169,18 @@ export class TransmitPath {
     }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
     if (frame.area.pressing) this.#recall(frame.area);
-    return this.#put(frame.length, () => this.#transmitter.putReceived(frame));
+    return this.#lend(frame);
+  }
+
+  /** As {@link #put}, without a closure for each frame. */
+  #lend(frame: Frame): boolean {
+    const { length } = frame;
+    const sender = this.#transmitter;
+    if (!sender.putReceived(frame) && !(this.reclaim() > 0 && sender.putReceived(frame))) {
+      return this.#refuse();
+    }
+    this.#offered(length);
+    return true;
   }
 
   /** What has been read goes back; where it is ours that is enough. */
@@ -373,7 +385,7 @@ export class TransmitPath {
   #flushSoon(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    queueMicrotask(this.#flushLater);
+    atEndOfTurn(this.#flushLater);
   }
 }
 

@@ -290,7 +290,7 @@ interface Native {
 }
 
 const FILE = 'vhost_net.node';
-const ROOT = path.join(__dirname, '..');
+const ROOT = bindings.getRoot(__filename);
 const OVERRIDE = process.env['VHOST_NET_ADDON'];
 const PLATFORM = `${process.platform}-${process.arch}`;
 

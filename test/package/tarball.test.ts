@@ -37,10 +37,14 @@ function below(folder: string): string[] {
     .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)));
 }
 
-/** What the compiler makes of one source. */
-function compiled(source: string): string[] {
-  const stem = source.replace(/^lib/, 'dist').replace(/\.ts$/, '');
-  return [`${stem}.js`, `${stem}.js.map`, `${stem}.d.ts`];
+/** Where the types of one source are. */
+const typesOf = (source: string): string =>
+  source.replace(/^lib/, 'dist').replace(/\.ts$/, '.d.ts');
+
+/** What programs and people name, and what it is made of. */
+function bundled(): string[] {
+  const entries = ['index', 'cli/main', 'trace/inside'].map((name) => `dist/${name}.js`);
+  return [...entries, ...entries.map((file) => `${file}.map`), ...below('dist/chunks')];
 }
 
 describe('the tarball', function () {
@@ -60,7 +64,8 @@ describe('the tarball', function () {
       'scripts/make-initrd',
       'prebuilds/linux-x64/vhost_net.node',
       ...sources,
-      ...sources.flatMap(compiled),
+      ...sources.map(typesOf),
+      ...bundled(),
       ...below('native'),
       ...below('docs').filter((file) => !file.startsWith(GENERATED)),
       ...below('examples'),

@@ -59,7 +59,7 @@ describe('vhost-net forward', () => {
 
   it('refuses a link that another process has, and takes one whose process has ended', async () => {
     const link = `vnt${String(process.pid)}`;
-    const claim = `require('${root}/dist/cli/link-claim.js').claimLink({ macvtap: 'm', link: '${link}' })`;
+    const claim = `require('${root}/out/lib/cli/link-claim.js').claimLink({ macvtap: 'm', link: '${link}' })`;
     const other = spawn(process.execPath, [
       '-e',
       `${claim}.then(() => { console.log('has it'); setInterval(() => 0, 1e6); })`,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 
 import { RingReader } from '#lib/trace/rings';
-import { DriverQueue, Pages } from 'vhost-net';
-import type { IoctlArguments } from 'vhost-net';
+import { DriverQueue, Pages } from '#lib/index';
+import type { IoctlArguments } from '#lib/index';
 
 const SIZE = 8;
 

@@ -9,7 +9,7 @@ import type { MachineOptions } from '#lib/vmm/options';
 /** No operating system, no library, and nothing that needs more than the general registers. */
 const FLAGS = [
   ...['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic'],
-  ...['-mno-red-zone', '-mgeneral-regs-only', '-fno-stack-protector'],
+  ...['-mno-red-zone', '-mgeneral-regs-only', '-ffixed-r15', '-fno-stack-protector'],
   ...['-fno-asynchronous-unwind-tables', '-nostdlib', '-static', '-no-pie'],
   ...['-Wl,-Ttext-segment=0x200000', '-Wl,--build-id=none', '-Wl,-z,noseparate-code'],
 ];
@@ -37,10 +37,12 @@ export interface HostileReport {
   readonly starts: number;
   /** Times that a device did not. */
   readonly refused: number;
+  /** Processors that took part. */
+  readonly cpus: number;
   readonly seed: number;
 }
 
-const REPORT = /@accesses (\d+) starts (\d+) refused (\d+) given-up \d+ seed (\d+)@/;
+const REPORT = /@accesses (\d+) starts (\d+) refused (\d+) given-up \d+ cpus (\d+) seed (\d+)@/;
 
 /** A machine with a guest in it that means it no good. */
 export class HostileGuest {
@@ -61,7 +63,13 @@ export class HostileGuest {
     options: Partial<MachineOptions> = {},
   ): Promise<HostileGuest> {
     const cards = options.net?.length ?? 0;
-    const words = { seed, count, cards, ...(end !== undefined && { end }) };
+    const words = {
+      seed,
+      count,
+      cards,
+      cpus: options.cpus ?? 1,
+      ...(end !== undefined && { end }),
+    };
     const commandLine = Object.entries(words)
       .map(([name, value]) => `${name}=${String(value)}`)
       .join(' ');
@@ -74,7 +82,7 @@ export class HostileGuest {
     const end = await this.machine.wait();
     const found = REPORT.exec(this.#text);
     if (!found) return { end, report: undefined };
-    const [, accesses, starts, refused, seed] = found.map(Number);
-    return { end, report: { accesses, starts, refused, seed } as HostileReport };
+    const [, accesses, starts, refused, cpus, seed] = found.map(Number);
+    return { end, report: { accesses, starts, refused, cpus, seed } as HostileReport };
   }
 }

@@ -2,9 +2,10 @@
 // them at random, and now and then what a driver does, so that rings run which nobody can serve. Then it says
 // what it has done on the serial line, and leaves 42 at the exit port.
 //
-// The command line has its seed, its number of accesses, and how many cards there are: "seed=1 count=1000
-// cards=1". With "end=1" it does not leave but resets the machine, with "end=2" by a triple fault. It begins
-// where Linux would: 64-bit, memory below 4 GiB mapped as it is, the zero page in rsi.
+// The command line has its seed, its number of accesses, how many cards there are, and how many processors,
+// each of which does its share at the same time: "seed=1 count=1000 cards=1 cpus=1". With "end=1" it does not
+// leave but resets the machine, with "end=2" by a triple fault. It begins where Linux would: 64-bit, memory
+// below 4 GiB mapped as it is, the zero page in rsi.
 //
 // What would only end it is left out: the exit port and address, the reset, writes to the local APIC, and
 // interrupt messages of the kinds INIT and SMI; and KVM's timer, which it would have tick 5,000 times a second:
@@ -35,25 +36,71 @@ enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8, NEEDS_RESET 
 enum { DEVICE_SELECT = 0, DEVICE_FEATURES = 4, DRIVER_SELECT = 8, DRIVER_FEATURES = 12, STATUS = 20,
        Q_SELECT = 22, Q_SIZE = 24, Q_VECTOR = 26, Q_ENABLE = 28, Q_DESC = 32, Q_RESET = 58 };
 
-static u64 state, done, starts, given_up, refused;
-static u8 stack[0x4000] __attribute__((aligned(16), used));
+#define MOST_CPUS 4
+/// A page below 1 MiB that the loader uses for nothing; and its global descriptors and page tables.
+#define TRAMPOLINE 0x8000
+#define APIC 0xfee00000UL
+
+/// What each processor counts for itself: the one that runs this finds its own in r15.
+static struct cpu { u64 state, done, starts, given_up, refused; volatile u64 finished; } cpus[MOST_CPUS];
+register struct cpu* me __asm__("r15");
+static u8 stacks[MOST_CPUS][0x4000] __attribute__((aligned(16), used));
 static struct { u64 low, high; } idt[256];
 
 __asm__(".globl _start\n"
-        "_start: lea stack+0x4000(%rip), %rsp\n"
+        "_start: lea stacks+0x4000(%rip), %rsp\n"
+        "  lea cpus(%rip), %r15\n"
         "  mov %rsi, %rdi\n"
         "  call begin\n"
+        "1: hlt\n"
+        "  jmp 1b\n"
+        // Where the other processors begin: from real mode straight to 64 bits.
+        ".code16\n"
+        "trampoline: cli\n"
+        "  xor %ax, %ax\n"
+        "  mov %ax, %ds\n"
+        "  lgdtl 0x8000 + gdt_register - trampoline\n"
+        "  mov $0x20, %eax\n"
+        "  mov %eax, %cr4\n"
+        "  mov $0x9000, %eax\n"
+        "  mov %eax, %cr3\n"
+        "  mov $0xc0000080, %ecx\n"
+        "  rdmsr\n"
+        "  or $0x100, %eax\n"
+        "  wrmsr\n"
+        "  mov $0x80000011, %eax\n"
+        "  mov %eax, %cr0\n"
+        "  ljmpl $0x10, $other\n"
+        "gdt_register: .word 39\n"
+        "  .long 0x500\n"
+        "trampoline_end:\n"
+        ".code64\n"
+        "other: mov $0x18, %eax\n"
+        "  mov %eax, %ds\n"
+        "  mov %eax, %es\n"
+        "  mov %eax, %ss\n"
+        "  mov $1, %edi\n"
+        "  lock xadd %rdi, present(%rip)\n"
+        "  imul $0x4000, %rdi, %rax\n"
+        "  lea stacks+0x4000(%rip), %rsp\n"
+        "  add %rax, %rsp\n"
+        "  call begin_other\n"
         "1: hlt\n"
         "  jmp 1b\n"
         // Interrupts are off, but nobody can switch off those that an interrupt message asks for as NMI.
         "ignore: iretq\n");
 void ignore(void);
+extern const u8 trampoline[], trampoline_end[];
+/// Processors that have begun.
+__attribute__((used)) static volatile u64 present = 1;
+/// For all of them.
+static u64 seed, share, cards;
 
 static u64 next(void) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state * 0x2545f4914f6cdd1dUL;
+  me->state ^= me->state << 13;
+  me->state ^= me->state >> 7;
+  me->state ^= me->state << 17;
+  return me->state * 0x2545f4914f6cdd1dUL;
 }
 
 static u64 below(u64 limit) { return (next() >> 16) % limit; }
@@ -69,7 +116,7 @@ static u32 value(void) {
 
 static u32 in(u16 port, u32 size) {
   u32 got = 0;
-  done++;
+  me->done++;
   if (size == 1) __asm__ volatile("inb %%dx, %%al" : "+a"(got) : "d"(port));
   else if (size == 2) __asm__ volatile("inw %%dx, %%ax" : "+a"(got) : "d"(port));
   else __asm__ volatile("inl %%dx, %%eax" : "=a"(got) : "d"(port));
@@ -77,14 +124,14 @@ static u32 in(u16 port, u32 size) {
 }
 
 static void out(u16 port, u32 size, u32 what) {
-  done++;
+  me->done++;
   if (size == 1) __asm__ volatile("outb %%al, %%dx" : : "a"(what), "d"(port));
   else if (size == 2) __asm__ volatile("outw %%ax, %%dx" : : "a"(what), "d"(port));
   else __asm__ volatile("outl %%eax, %%dx" : : "a"(what), "d"(port));
 }
 
 static u64 load(u64 address, u32 size) {
-  done++;
+  me->done++;
   u64 got = 0;
   if (size == 1) __asm__ volatile("movb (%1), %b0" : "+q"(got) : "r"(address) : "memory");
   else if (size == 2) __asm__ volatile("movw (%1), %w0" : "+r"(got) : "r"(address) : "memory");
@@ -94,7 +141,7 @@ static u64 load(u64 address, u32 size) {
 }
 
 static void store(u64 address, u32 size, u64 what) {
-  done++;
+  me->done++;
   if (size == 1) __asm__ volatile("movb %b0, (%1)" : : "q"(what), "r"(address) : "memory");
   else if (size == 2) __asm__ volatile("movw %w0, (%1)" : : "r"(what), "r"(address) : "memory");
   else if (size == 4) __asm__ volatile("movl %k0, (%1)" : : "r"(what), "r"(address) : "memory");
@@ -214,8 +261,8 @@ static void drive(u32 slot) {
   for (u32 queue = 0; queue < 3; queue++) set_up_queue(bar, queue);
   store(bar + STATUS, 1, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
   const u32 status = load(bar + STATUS, 1);
-  if ((status & NEEDS_RESET) != 0) refused++;
-  else if ((status & DRIVER_OK) != 0) starts++;
+  if ((status & NEEDS_RESET) != 0) me->refused++;
+  else if ((status & DRIVER_OK) != 0) me->starts++;
   for (u32 i = 0; i < 32; i++) offer(below(3));
   for (u32 queue = 0; queue < 3; queue++) store(bar + NOTIFY + 4 * queue, 2, queue);
 }
@@ -230,7 +277,7 @@ static void access_bar(u32 slot) {
   if (below(3) == 0) load(bar + at, size);
   else if (at + 8 > MSIX && at < MSIX + 0x1000) store(bar + at, size, (u64)message() << 32 | message());
   else store(bar + at, size, (u64)value() << 32 | value());
-  if (at == STATUS && (load(bar + STATUS, 1) & (NEEDS_RESET | DRIVER_OK)) > NEEDS_RESET) given_up++;
+  if (at == STATUS && (load(bar + STATUS, 1) & (NEEDS_RESET | DRIVER_OK)) > NEEDS_RESET) me->given_up++;
 }
 
 static void access_config(void) {
@@ -256,7 +303,7 @@ static void access_port(void) {
 static void access_string(void) {
   static const u16 ports[] = {0x3f8, 0x3fd, 0xcfc, 0x71};
   u64 count = 1 + below(40), at = SCRATCH + 0x300000;
-  done += count;
+  me->done += count;
   const u16 port = PICK(ports);
   if (below(2) == 0) __asm__ volatile("rep insb" : "+D"(at), "+c"(count) : "d"(port) : "memory");
   else __asm__ volatile("rep outsb" : "+S"(at), "+c"(count) : "d"(port) : "memory");
@@ -328,29 +375,68 @@ static void fault(void) {
   __asm__ volatile("lidt %0; ud2" : : "m"(none));
 }
 
-__attribute__((used)) void begin(const u8* zero_page) {
-  const char* line = (const char*)(u64) * (const u32*)(zero_page + COMMAND_LINE);
-  set_up_interrupts();
-  state = number(line, "seed=") * 0x9e3779b97f4a7c15UL + 1;
-  const u64 count = number(line, "count=");
-  const u32 cards = number(line, "cards=");
-  while (done < count) {
+/// Each does something else.
+static void work(void) {
+  me->state = (seed + (me - cpus) * 0x10001) * 0x9e3779b97f4a7c15UL + 1;
+  while (me->done < share) {
     if (cards > 0) step(1 + below(cards));
     else if (below(2) == 0) access_config();
     else if (below(8) == 0) access_string();
     else if (below(2) == 0) access_port();
     else access_nothing();
   }
+  me->finished = 1;
+}
+
+__attribute__((used)) void begin_other(u64 number_of_this) {
+  me = &cpus[number_of_this];
+  set_up_interrupts();
+  work();
+}
+
+/// INIT and start-up for all but this one. Only here is anything written to the local APIC.
+static void start_others(u64 count) {
+  volatile u32* const command = (volatile u32*)(APIC + 0x300);
+  volatile u8* const place = (volatile u8*)TRAMPOLINE;
+  for (const u8* byte = trampoline; byte < trampoline_end; byte++) place[byte - trampoline] = *byte;
+  *(volatile u32*)(APIC + 0xf0) = 0x1ff;
+  *command = 0xc4500;
+  *command = 0xc4600 | TRAMPOLINE >> 12;
+  while (present < count) __builtin_ia32_pause();
+}
+
+static struct cpu sum(u64 count) {
+  struct cpu all = {0};
+  for (u64 i = 0; i < count; i++) {
+    while (cpus[i].finished == 0) __builtin_ia32_pause();
+    all.done += cpus[i].done;
+    all.starts += cpus[i].starts;
+    all.refused += cpus[i].refused;
+    all.given_up += cpus[i].given_up;
+  }
+  return all;
+}
+
+__attribute__((used)) void begin(const u8* zero_page) {
+  const char* line = (const char*)(u64) * (const u32*)(zero_page + COMMAND_LINE);
+  const u64 count = number(line, "cpus=");
+  set_up_interrupts();
+  seed = number(line, "seed=");
+  cards = number(line, "cards=");
+  share = number(line, "count=") / count;
+  if (count > 1) start_others(count);
+  work();
   if (number(line, "end=") == 1) reset();
   if (number(line, "end=") == 2) fault();
-  const u64 all = done;
+  const struct cpu all = sum(count);
   out(0x3fb, 1, 3);
   out(0x3fc, 1, 0);
-  print("\n@accesses ", all);
-  print(" starts ", starts);
-  print(" refused ", refused);
-  print(" given-up ", given_up);
-  print(" seed ", number(line, "seed="));
+  print("\n@accesses ", all.done);
+  print(" starts ", all.starts);
+  print(" refused ", all.refused);
+  print(" given-up ", all.given_up);
+  print(" cpus ", count);
+  print(" seed ", seed);
   out(0x3f8, 1, '@');
   out(0x3f8, 1, '\n');
   out(0xf4, 1, 42);

@@ -147,19 +147,23 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a vCPU whose guest means cards no
     };
   }
 
-  it(`accesses registers and rings ${String(ACCESSES)} times at random, and leaves when it likes (VHOST_HOSTILE_SEED=${String(SEED)})`, async () => {
-    const run = async () => {
-      const guest = await HostileGuest.boot(kernel, { seed: SEED, count: ACCESSES }, cards());
-      const stopFlood = flood();
-      const { end, report } = await guest.report();
-      await stopFlood();
-      assert.deepEqual(end, { reason: 'exit', status: 42 });
-      assert.equal(report?.seed, SEED);
-      assert.ok(report.starts > 0 && report.refused > 0, JSON.stringify(report));
-      assert.ok(guest.machine.statistics().net.every(({ pci }) => pci.resets > 0));
-    };
-    await leavingNothing(() => beside(run));
-  }).timeout(TIME);
+  for (const cpus of [1, 2]) {
+    it(`accesses registers and rings ${String(ACCESSES)} times at random, with ${String(cpus)} CPUs at once, and leaves when it likes (VHOST_HOSTILE_SEED=${String(SEED)})`, async () => {
+      const run = async () => {
+        const orders = { seed: SEED, count: ACCESSES };
+        const guest = await HostileGuest.boot(kernel, orders, { ...cards(), cpus });
+        const stopFlood = flood();
+        const { end, report } = await guest.report();
+        await stopFlood();
+        assert.deepEqual(end, { reason: 'exit', status: 42 });
+        assert.deepEqual([report?.seed, report?.cpus], [SEED, cpus]);
+        assert.ok(report && report.accesses >= ACCESSES, String(report?.accesses));
+        assert.ok(report.starts > 0 && report.refused > 0, JSON.stringify(report));
+        assert.ok(guest.machine.statistics().net.every(({ pci }) => pci.resets > 0));
+      };
+      await leavingNothing(() => beside(run));
+    }).timeout(TIME);
+  }
 
   it(`is stopped at any moment, ${String(STOPS)} times, and nothing is left`, async () => {
     const random = new Random(SEED);

@@ -42,6 +42,8 @@ export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
 export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 /** `flags`, received frames only: the checksum fields hold counts of coalesced segments. */
 export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
+/** `flags`, Linux 6.17: with a tunnel's GSO type, the outer UDP checksum is to be filled in too. */
+export const VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM = 8;
 
 /** `gso_type`: not to be segmented. */
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
@@ -52,6 +54,12 @@ export const VIRTIO_NET_HDR_GSO_UDP = 3;
 export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
 /** Linux 6.2: UDP datagrams, not fragments. */
 export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
+/** With a type that is cut into segments, Linux 6.17: it is inside a UDP tunnel over IPv4. */
+export const VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 = 0x20;
+/** The same over IPv6. */
+export const VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6 = 0x40;
+/** Either of them. */
+export const VIRTIO_NET_HDR_GSO_UDP_TUNNEL = 0x60;
 /** With a TCP type: segments carry ECN. */
 export const VIRTIO_NET_HDR_GSO_ECN = 0x80;
 

@@ -13,7 +13,7 @@ const ZONES = {
   uapi: [],
   memory: [...EVERYONE],
   ring: [...EVERYONE, 'memory'],
-  offload: [...EVERYONE, 'ring/net-header.js'],
+  offload: [...EVERYONE, 'ring/net-header.js', 'ring/header-fault.js'],
   sys: [...EVERYONE, 'native.js'],
   backend: [...EVERYONE, 'sys'],
   dataplane: [...EVERYONE, 'sys', 'backend', 'memory'],

@@ -1,6 +1,6 @@
 import { readWord, writeWord } from './bytes.js';
 import { misuse } from '../errors.js';
-import { headerFault } from '../ring/net-header.js';
+import { headerFault } from '../ring/header-fault.js';
 import type { NetHeader } from '../ring/net-header.js';
 import { VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../uapi/virtio-net.js';
 
@@ -9,6 +9,9 @@ import { VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../uapi/virtio-net.js';
 
 /** Below, making a view of words costs more than it saves. */
 const SHORT = 96;
+
+/** What {@link completeChecksum} is for. */
+const CHECKSUMS_ALONE = { checksums: true, gsoTypes: 0 };
 
 /** Words after which a double could no longer hold their sum exactly, in each of two accumulators. */
 const BLOCK = 1 << 20;
@@ -100,7 +103,7 @@ export function pseudoHeader6(
  * Spec: Virtio 1.3 §5.1.6.2 "Packet Transmission".
  */
 export function completeChecksum(frame: Uint8Array, header: Readonly<NetHeader>): void {
-  const fault = headerFault(header, frame.length, 0, true);
+  const fault = headerFault(header, frame.length, CHECKSUMS_ALONE);
   if (fault !== undefined) {
     throw misuse.range('header', `one whose checksum can be filled in, not ${fault}`, header);
   }

@@ -10,7 +10,7 @@ import {
 import { IPPROTO_TCP, IPPROTO_UDP, findPacket } from './packet.js';
 import type { Packet } from './packet.js';
 import { misuse } from '../errors.js';
-import { gsoBit, headerFault } from '../ring/net-header.js';
+import { gsoBit, headerFault } from '../ring/header-fault.js';
 import type { NetHeader } from '../ring/net-header.js';
 import {
   VIRTIO_NET_HDR_GSO_ECN,
@@ -77,7 +77,7 @@ export function segment(
   header: Readonly<NetHeader>,
   scratch?: Uint8Array,
 ): CompleteFrames {
-  const fault = headerFault(header, frame.length, KNOWN_TYPES, true);
+  const fault = headerFault(header, frame.length, { checksums: true, gsoTypes: KNOWN_TYPES });
   if (fault !== undefined) throw uncut('header', fault, header);
   const packet = findPacket(frame);
   if (packet === undefined) throw uncut('frame', 'one without an IP packet', frame);

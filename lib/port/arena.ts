@@ -1,4 +1,5 @@
 import { GuestMemory } from '../memory/guest-memory.js';
+import { HEADER_SIZE } from '../ring/net-header.js';
 import { splitLayout } from '../ring/split-layout.js';
 import type { SplitLayout } from '../ring/split-layout.js';
 import type { VringPlacement } from '../dataplane/queue-pair.js';
@@ -8,13 +9,13 @@ import { allOrNothing } from '../undo.js';
 /** Nothing that two CPUs write lies on one cache line, nor on the pair that is fetched together. */
 const RING_ALIGN = 128;
 
-/**
- * Where the header begins in a slot. With the 12 bytes of `struct virtio_net_hdr_v1` the frame then
- * begins at 16, so that whole words of it can be copied.
- */
-export const HEADER_AT = 4;
-export const HEADER_SIZE = 12;
-export const PAYLOAD_AT = HEADER_AT + HEADER_SIZE;
+/** Frames begin at whole words of this size in their slots, so that such can be copied. */
+const FRAME_ALIGN = 16;
+
+/** Where a frame begins in its slot: behind the header, which ends there. */
+function payloadAtFor(headerSize: number): number {
+  return Math.ceil(headerSize / FRAME_ALIGN) * FRAME_ALIGN;
+}
 
 /** A slot is whole cache lines, and an odd number of them: equal offsets spread over all cache sets. */
 function strideFor(byteLength: number): number {
@@ -26,6 +27,10 @@ function strideFor(byteLength: number): number {
 export class SlotArea {
   /** Bytes from one slot to the next. */
   readonly stride: number;
+  /** Where a frame begins in its slot, in bytes. */
+  readonly payloadAt: number;
+  /** Where its header begins, in bytes: right before it. */
+  readonly headerAt: number;
   /** Bytes that the first slot of a frame holds besides the header. */
   readonly capacity: number;
   /** Bytes that every further slot of a frame holds. */
@@ -50,14 +55,18 @@ export class SlotArea {
     readonly count: number,
     stride: number,
     readonly guestAddress: number,
+    /** Bytes of the virtio-net header before each frame: 12 or 24. */
+    readonly headerSize = HEADER_SIZE,
   ) {
     this.stride = stride;
-    this.capacity = stride - PAYLOAD_AT;
-    this.tailCapacity = stride - HEADER_AT;
+    this.payloadAt = payloadAtFor(headerSize);
+    this.headerAt = this.payloadAt - headerSize;
+    this.capacity = stride - this.payloadAt;
+    this.tailCapacity = stride - this.headerAt;
     const at = (slot: number, offset: number, length: number) =>
       new Uint8Array(buffer, byteOffset + slot * stride + offset, length);
-    this.payloads = Array.from({ length: count }, (_, i) => at(i, PAYLOAD_AT, this.capacity));
-    this.tails = Array.from({ length: count }, (_, i) => at(i, HEADER_AT, this.tailCapacity));
+    this.payloads = Array.from({ length: count }, (_, i) => at(i, this.payloadAt, this.capacity));
+    this.tails = Array.from({ length: count }, (_, i) => at(i, this.headerAt, this.tailCapacity));
     this.words16 = new Uint16Array(buffer, byteOffset, (count * stride) / 2);
     this.words32 = new Uint32Array(buffer, byteOffset, (count * stride) / 4);
     this.#bytes = new Uint8Array(buffer, byteOffset, count * stride);
@@ -66,13 +75,18 @@ export class SlotArea {
   /** Copies frames of one length, one behind the other from `from` on, to `count` slots from `first` on. */
   fill(first: number, frames: Uint8Array, from: number, length: number, count: number): void {
     if (count === 0) return;
-    const at = first * this.stride + PAYLOAD_AT;
+    const at = first * this.stride + this.payloadAt;
     copyToStrides(this.#bytes, at, this.stride, frames, from, length, count);
   }
 
   /** The guest address that a descriptor for this slot names. */
   address(slot: number): number {
-    return this.guestAddress + slot * this.stride + HEADER_AT;
+    return this.guestAddress + slot * this.stride + this.headerAt;
+  }
+
+  /** Where the header of a slot begins, as an index of {@link words16}. */
+  headerWord(slot: number): number {
+    return (slot * this.stride + this.headerAt) >> 1;
   }
 
   /** So many slots are out that they should come back: beyond, there may be none to receive in. */
@@ -106,6 +120,15 @@ export interface ArenaOptions {
   readonly queueSize: number;
   /** Bytes of a frame that one slot must hold. */
   readonly slotPayload: number;
+  /** Bytes of the virtio-net header before each frame: 12 or 24. Default: 12. */
+  readonly headerSize?: number;
+}
+
+/** How many slots each ring has, and how far apart; bytes of the header in each. */
+interface SlotShape {
+  readonly queueSize: number;
+  readonly stride: number;
+  readonly headerSize: number;
 }
 
 /** One ring's place in the memory. */
@@ -132,26 +155,26 @@ export class Arena {
   readonly #borrowers = new Set<Borrower>();
 
   static allocate(options: ArenaOptions): Arena {
-    const layout = splitLayout(options.queueSize);
-    const stride = strideFor(PAYLOAD_AT + options.slotPayload);
+    const { queueSize, slotPayload, headerSize = HEADER_SIZE } = options;
+    const layout = splitLayout(queueSize);
+    const stride = strideFor(payloadAtFor(headerSize) + slotPayload);
     return allOrNothing((undo) => {
       const rings = Pages.allocate({ byteLength: 2 * ringStride(layout) });
       undo.push(() => {
         rings.close();
       });
-      const pool = Pages.allocate({ byteLength: 2 * options.queueSize * stride });
+      const pool = Pages.allocate({ byteLength: 2 * queueSize * stride });
       undo.push(() => {
         pool.close();
       });
-      return new Arena(rings, pool, options.queueSize, stride, layout);
+      return new Arena(rings, pool, { queueSize, stride, headerSize }, layout);
     });
   }
 
   private constructor(
     rings: Pages,
     pool: Pages,
-    queueSize: number,
-    stride: number,
+    { queueSize, stride, headerSize }: SlotShape,
     layout: SplitLayout,
   ) {
     this.#rings = rings;
@@ -163,8 +186,10 @@ export class Arena {
     const half = queueSize * stride;
     const { address: hostAddress, buffer } = pool;
     const guestAddress = takeGuestAddresses(2 * half);
-    this.receiveSlots = new SlotArea(buffer, 0, queueSize, stride, guestAddress);
-    this.transmitSlots = new SlotArea(buffer, half, queueSize, stride, guestAddress + half);
+    const slots = (at: number) =>
+      new SlotArea(buffer, at, queueSize, stride, guestAddress + at, headerSize);
+    this.receiveSlots = slots(0);
+    this.transmitSlots = slots(half);
     this.receiveSlots.arena = this.transmitSlots.arena = this;
     this.memory = new GuestMemory([{ guestAddress, hostAddress, buffer, byteLength: 2 * half }]);
   }

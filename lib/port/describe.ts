@@ -6,6 +6,7 @@ import { PLAIN_HEADER, writeHeader } from '../ring/net-header.js';
 export function describeWith(mtu: number): (frame: Frame) => void {
   return (frame) => {
     const header = inferHeader(frame.first, frame.length, mtu, () => frame.bytes);
-    writeHeader(frame.area.words16, frame.headerAt, header ?? PLAIN_HEADER);
+    const { words16, headerSize } = frame.area;
+    writeHeader(words16, frame.headerAt, header ?? PLAIN_HEADER, headerSize);
   };
 }

@@ -1,21 +1,23 @@
 import { misuse } from '../errors.js';
-import { PLAIN_HEADER, copyHeader, gsoBit, headerFault } from '../ring/net-header.js';
+import { gsoBit, headerFault } from '../ring/header-fault.js';
+import type { DeviceOffloads } from '../ring/header-fault.js';
+import { PLAIN_HEADER, copyHeader, isTunnelled } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
-import { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_NONE } from '../uapi/virtio-net.js';
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM,
+  VIRTIO_NET_HDR_GSO_NONE,
+} from '../uapi/virtio-net.js';
 
 /** The shortest frame: an Ethernet header. */
 export const MIN_FRAME = 14;
 
 /** What a transmit ring may be given. */
-export interface TransmitLimits {
+export interface TransmitLimits extends DeviceOffloads {
   /** Bytes of the longest frame. */
   readonly longest: number;
   /** Of the longest without a GSO type. Default: the same. */
   readonly longestPlain?: number;
-  /** Whether the device fills in checksums. */
-  readonly checksums: boolean;
-  /** Bit set of the GSO types that it segments. */
-  readonly gsoTypes: number;
 }
 
 /** Which frames a device can act on. */
@@ -23,7 +25,7 @@ export class FrameLimits {
   readonly #limits: TransmitLimits;
   readonly #longestPlain: number;
   /** The header in hand: one for all frames. */
-  readonly #header: NetHeader = { ...PLAIN_HEADER };
+  readonly #header = { ...PLAIN_HEADER };
 
   constructor(limits: TransmitLimits) {
     this.#limits = limits;
@@ -37,15 +39,14 @@ export class FrameLimits {
    * @throws {RangeError} The length or the header does not fit.
    */
   check(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
-    const { longest, gsoTypes, checksums } = this.#limits;
     if (header === undefined) {
       checkLength(length, this.#longestPlain);
       return undefined;
     }
     copyHeader(this.#header, header);
     const plain = this.#header.gsoType === VIRTIO_NET_HDR_GSO_NONE;
-    checkLength(length, plain ? this.#longestPlain : longest);
-    const fault = headerFault(this.#header, length, gsoTypes, checksums);
+    checkLength(length, plain ? this.#longestPlain : this.#limits.longest);
+    const fault = headerFault(this.#header, length, this.#limits);
     if (fault === undefined) return this.#header;
     throw misuse.range('header', `one the device can act on, not ${fault}`, header);
   }
@@ -61,7 +62,13 @@ export class FrameLimits {
     if (header.gsoType === VIRTIO_NET_HDR_GSO_NONE) {
       return checksums || (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0;
     }
-    return (gsoTypes & gsoBit(header.gsoType)) !== 0;
+    if ((gsoTypes & gsoBit(header.gsoType)) === 0) return false;
+    return !isTunnelled(header.gsoType) || this.#acceptsTunnel(header.flags);
+  }
+
+  #acceptsTunnel(flags: number): boolean {
+    const { tunnels = false, tunnelChecksums = false } = this.#limits;
+    return tunnels && (tunnelChecksums || (flags & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM) === 0);
   }
 }
 

@@ -1,4 +1,3 @@
-import { HEADER_AT } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { VhostError } from '../errors.js';
 import { readHeader } from '../ring/net-header.js';
@@ -108,7 +107,7 @@ export class Frame {
 
   /** @internal Index of the header's first 16-bit word in the area. */
   get headerAt(): number {
-    return (this.slot * this.#slots.stride + HEADER_AT) >> 1;
+    return this.#slots.headerWord(this.slot);
   }
 
   /** @internal Whether the header leaves nothing to finish: neither flags nor a GSO type. */
@@ -118,7 +117,7 @@ export class Frame {
 
   /** The virtio-net header that came with the frame: what of it is still unfinished. */
   get header(): NetHeader {
-    return readHeader(this.#slots.words16, this.headerAt);
+    return readHeader(this.#slots.words16, this.headerAt, this.#slots.headerSize);
   }
 
   /** Whether somebody keeps it. */

@@ -1,4 +1,3 @@
-import { HEADER_SIZE } from './arena.js';
 import type { Arena, SlotArea } from './arena.js';
 import type { Frame } from './frame.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
@@ -56,14 +55,27 @@ export class Loans {
     return false;
   }
 
-  /** Describes a frame where it lies; the head, or -1 when too few descriptors are free. */
+  /** Whether what lies before a frame is as long as the header that the device expects. */
+  hasHeader({ area }: Frame): boolean {
+    return area.headerSize === this.#slots.headerSize;
+  }
+
+  /**
+   * Describes a frame where it lies; the head, or -1 when too few descriptors are free. Where its header
+   * is of another length, one of our own goes before: that of the head's slot.
+   */
   lend(frame: Frame): number {
     const queue = this.#queue;
-    if (queue.free <= frame.extraCount) return -1;
+    const isWhole = this.hasHeader(frame);
+    if (queue.free <= frame.extraCount + (isWhole ? 0 : 1)) return -1;
     const { area } = frame;
     const head = queue.acquire();
-    queue.setDescriptor(head, area.address(frame.slot), HEADER_SIZE + frame.firstLength, 0);
     let before = head;
+    if (isWhole) {
+      queue.setDescriptor(head, area.address(frame.slot), area.headerSize + frame.firstLength, 0);
+    } else {
+      before = this.#describeBehind(head, frame);
+    }
     for (let i = 0; i < frame.extraCount; i++) {
       const id = queue.acquire();
       const address = area.address(frame.extraSlots[i] ?? 0);
@@ -78,6 +90,16 @@ export class Loans {
     return head;
   }
 
+  /** The first piece of a frame, behind the header of another slot; the descriptor of that piece. */
+  #describeBehind(head: number, { area, slot, firstLength }: Frame): number {
+    const queue = this.#queue;
+    queue.setDescriptor(head, this.#slots.address(head), this.#slots.headerSize, 0);
+    const id = queue.acquire();
+    queue.setDescriptor(id, area.address(slot) + area.headerSize, firstLength, 0);
+    queue.chain(head, id);
+    return id;
+  }
+
   /** The device has read the chain with this head: a frame goes back to the port it came from. */
   settle(head: number): void {
     const frame = this.#frames[head];
@@ -87,7 +109,7 @@ export class Loans {
     frame.area.out -= 1 + frame.extraCount;
     // The descriptors name their own slots again.
     for (let id = head; id >= 0; id = this.#queue.next(id)) {
-      this.#queue.setDescriptor(id, this.#slots.address(id), HEADER_SIZE, 0);
+      this.#queue.setDescriptor(id, this.#slots.address(id), this.#slots.headerSize, 0);
     }
     frame.takeBack();
   }

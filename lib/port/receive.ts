@@ -1,4 +1,3 @@
-import { HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { Frame } from './frame.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
@@ -76,6 +75,7 @@ export class Receiver {
 
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
+  readonly #headerSize: number;
   readonly #frames: readonly Frame[];
   readonly #poison: boolean;
   readonly #onRelease: () => void;
@@ -84,6 +84,7 @@ export class Receiver {
   constructor(queue: DriverQueue, slots: SlotArea, poison: boolean, onRelease: () => void) {
     this.#queue = queue;
     this.#slots = slots;
+    this.#headerSize = slots.headerSize;
     this.#poison = poison;
     this.#onRelease = onRelease;
     this.#frames = Array.from({ length: slots.count }, (_, slot) => new Frame(slots, this, slot));
@@ -144,7 +145,7 @@ export class Receiver {
 
   #postAll(): void {
     const held = this.#heldSlots();
-    const length = HEADER_SIZE + this.#slots.capacity;
+    const length = this.#headerSize + this.#slots.capacity;
     for (let slot = 0; slot < this.#slots.count; slot++) {
       this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
       if (held.has(slot)) this.#queue.claim(slot);
@@ -159,9 +160,9 @@ export class Receiver {
 
   #receive(batch: ReceiveBatch, slot: number, used: number): void {
     const frame = this.#frames[slot];
-    if (frame === undefined || used < HEADER_SIZE)
+    if (frame === undefined || used < this.#headerSize)
       this.#queue.fail(`a frame of ${String(used)} bytes`);
-    frame.firstLength = used - HEADER_SIZE;
+    frame.firstLength = used - this.#headerSize;
     frame.length = frame.firstLength;
     frame.extraCount = 0;
     const buffers = bufferCount(this.#slots.words16, frame.headerAt);

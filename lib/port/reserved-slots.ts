@@ -1,4 +1,3 @@
-import { HEADER_SIZE, PAYLOAD_AT } from './arena.js';
 import type { SlotArea } from './arena.js';
 import type { SlotHeaders } from './slot-headers.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
@@ -23,7 +22,7 @@ export class ReservedSlots {
 
   /** How many slots a frame of this length takes in one piece. */
   countFor(length: number): number {
-    return Math.ceil((PAYLOAD_AT + length) / this.#slots.stride);
+    return Math.ceil((this.#slots.payloadAt + length) / this.#slots.stride);
   }
 
   /** Takes the slots of a frame; the first, or -1 when there are not so many in a row. */
@@ -42,13 +41,13 @@ export class ReservedSlots {
 
   /** The memory of several as one piece. */
   view(first: number, length: number): Uint8Array {
-    const { buffer, byteOffset } = this.#slots.words16;
-    return new Uint8Array(buffer, byteOffset + first * this.#slots.stride + PAYLOAD_AT, length);
+    const { words16, stride, payloadAt } = this.#slots;
+    return new Uint8Array(words16.buffer, words16.byteOffset + first * stride + payloadAt, length);
   }
 
   /** Offers what was written to them. */
   offer(first: number, length: number, header: Readonly<NetHeader> | undefined): void {
-    this.#queue.setLength(first, HEADER_SIZE + length);
+    this.#queue.setLength(first, this.#slots.headerSize + length);
     this.#headers.write(first, header); // who had it in hand could reach its header as well
     this.#queue.offer(first);
   }

@@ -1,4 +1,3 @@
-import { HEADER_AT } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { PLAIN_HEADER, clearHeader, writeHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
@@ -22,7 +21,7 @@ export class SlotHeaders {
     this.markedCount = 0;
     for (let slot = 0; slot < this.#slots.count; slot++) {
       if (isCallers(slot)) this.mark(slot);
-      else clearHeader(this.#slots.words16, this.#at(slot));
+      else this.#clear(slot);
     }
   }
 
@@ -37,16 +36,18 @@ export class SlotHeaders {
     if (this.#marked[slot] === 0) return;
     this.markedCount--;
     this.#marked[slot] = 0;
-    clearHeader(this.#slots.words16, this.#at(slot));
+    this.#clear(slot);
   }
 
   /** Whatever is there. Undefined: of a complete frame. */
   write(slot: number, header: Readonly<NetHeader> | undefined): void {
     this.mark(slot);
-    writeHeader(this.#slots.words16, this.#at(slot), header ?? PLAIN_HEADER);
+    const { words16, headerSize } = this.#slots;
+    writeHeader(words16, this.#slots.headerWord(slot), header ?? PLAIN_HEADER, headerSize);
   }
 
-  #at(slot: number): number {
-    return (slot * this.#slots.stride + HEADER_AT) >> 1;
+  #clear(slot: number): void {
+    const { words16, headerSize } = this.#slots;
+    clearHeader(words16, this.#slots.headerWord(slot), headerSize);
   }
 }

@@ -1,4 +1,3 @@
-import { HEADER_SIZE } from './arena.js';
 import type { SlotArea } from './arena.js';
 import { FrameLimits } from './frame-limits.js';
 import type { TransmitLimits } from './frame-limits.js';
@@ -12,7 +11,7 @@ import { VhostError, misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
-import { PLAIN_HEADER, readHeader, writeHeader } from '../ring/net-header.js';
+import { PLAIN_HEADER, isPlain, readHeader, writeHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 /**
@@ -27,9 +26,6 @@ export type WriteFrame = (bytes: Uint8Array, index: number) => void;
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the view as `this`
 const { set } = Uint8Array.prototype;
 
-/** Here, where it is a constant for the compiler. */
-const HEADER_BYTES = HEADER_SIZE;
-
 const NOTHING = new Uint8Array(0);
 
 /**
@@ -41,6 +37,8 @@ export class Transmitter {
   readonly loans: Loans;
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
+  /** Bytes; here, where it is at hand for each frame. */
+  readonly #headerSize: number;
   readonly #limits: FrameLimits;
   readonly #payloads: readonly Uint8Array[];
   /** Per slot, the view that was made last: frames of one length need no other. */
@@ -53,12 +51,13 @@ export class Transmitter {
   /** Frames are being written in place, by a function of the caller's. */
   #writing = false;
   #restarts = 0;
-  readonly #received: NetHeader = { ...PLAIN_HEADER };
+  readonly #received = { ...PLAIN_HEADER };
 
   constructor(queue: DriverQueue, slots: SlotArea, limits: TransmitLimits, loans: Loans) {
     this.loans = loans;
     this.#queue = queue;
     this.#slots = slots;
+    this.#headerSize = slots.headerSize;
     this.#limits = new FrameLimits(limits);
     this.#payloads = slots.payloads;
     this.#views = [...slots.payloads];
@@ -89,7 +88,7 @@ export class Transmitter {
 
   #describe(isReserved: (slot: number) => boolean): void {
     for (let slot = 0; slot < this.#slots.count; slot++) {
-      this.#queue.setDescriptor(slot, this.#slots.address(slot), HEADER_SIZE, 0);
+      this.#queue.setDescriptor(slot, this.#slots.address(slot), this.#headerSize, 0);
     }
     this.#headers.reset(isReserved);
   }
@@ -194,7 +193,7 @@ export class Transmitter {
 
   /** Begins a run of frames of one length, if every slot is ready for it: {@link putInRun}. */
   openRun(length: number, most: number): boolean {
-    return this.#headers.markedCount === 0 && this.#queue.openRun(HEADER_BYTES + length, most);
+    return this.#headers.markedCount === 0 && this.#queue.openRun(this.#headerSize + length, most);
   }
 
   /**
@@ -203,7 +202,7 @@ export class Transmitter {
    */
   putInRun(bytes: Uint8Array, length: number): boolean {
     const queue = this.#queue;
-    if (HEADER_BYTES + length !== queue.runLength) return false;
+    if (this.#headerSize + length !== queue.runLength) return false;
     const slot = queue.offerInRun();
     if (slot < 0) return false;
     set.call(this.#payloads[slot] ?? NOTHING, bytes);
@@ -228,7 +227,7 @@ export class Transmitter {
 
   /** Copies a complete frame that fits one slot, and offers it. False: no slot is free. */
   putShort(bytes: Uint8Array, length: number): boolean {
-    const slot = this.#queue.offerNext(HEADER_SIZE + length);
+    const slot = this.#queue.offerNext(this.#headerSize + length);
     if (slot < 0) return false;
     if (this.#headers.markedCount > 0) this.#headers.clean(slot);
     set.call(this.#payloads[slot] ?? NOTHING, bytes);
@@ -272,7 +271,7 @@ export class Transmitter {
       this.#writing = false;
       this.written = this.#restarts === restarts ? written : 0;
       if (isRun) this.#queue.offerRun(this.written);
-      else this.#offerWritten(this.written, HEADER_BYTES + length);
+      else this.#offerWritten(this.written, this.#headerSize + length);
     }
   }
 
@@ -311,12 +310,13 @@ export class Transmitter {
    */
   putReceived(frame: Frame): boolean {
     const { area, headerAt: at } = frame;
-    readHeader(area.words16, at, this.#received);
+    readHeader(area.words16, at, area.headerSize, this.#received);
     const header = forwardHeader(this.#received);
     this.accept(frame.length, header);
     const head = this.loans.lend(frame);
     if (head < 0) return false;
-    writeHeader(area.words16, at, header);
+    if (this.loans.hasHeader(frame)) writeHeader(area.words16, at, header, area.headerSize);
+    else this.#writeHeader(head, isPlain(header) ? undefined : header);
     this.#queue.offer(head);
     return true;
   }
@@ -325,7 +325,7 @@ export class Transmitter {
   #offerSlots(length: number): number {
     const { capacity, tailCapacity } = this.#slots;
     if (this.#slots.slotsFor(length) > this.#queue.free) return -1;
-    const head = this.#queue.offerNext(HEADER_SIZE + Math.min(length, capacity));
+    const head = this.#queue.offerNext(this.#headerSize + Math.min(length, capacity));
     let before = head;
     for (let rest = length - capacity; rest > 0; rest -= tailCapacity) {
       const slot = this.#queue.acquire();

@@ -4,6 +4,7 @@ import { Random } from '../../support/random.js';
 import { completeChecksum, pseudoHeader4, pseudoHeader6 } from '#lib/offload/checksum';
 import { inferHeader } from '#lib/offload/infer';
 import { findPacket } from '#lib/offload/packet';
+import { PLAIN_HEADER } from '#lib/ring/net-header';
 import {
   VIRTIO_NET_HDR_GSO_ECN,
   VIRTIO_NET_HDR_GSO_NONE,
@@ -50,10 +51,8 @@ describe('inferHeader()', () => {
         const frame = unfinished(version, protocol, 101);
         const header = infer(frame);
         assert.deepEqual(header, {
+          ...PLAIN_HEADER,
           flags: 1,
-          gsoType: VIRTIO_NET_HDR_GSO_NONE,
-          hdrLen: 0,
-          gsoSize: 0,
           csumStart: version === 4 ? 34 : 54,
           csumOffset: protocol === TCP ? 16 : 6,
         });
@@ -93,7 +92,7 @@ describe('inferHeader()', () => {
       });
       if (header !== undefined) continue;
       frame.writeUInt16BE(pseudo, 40);
-      completeChecksum(frame, { ...PLAIN, flags: 1, csumStart: 34, csumOffset: 6 });
+      completeChecksum(frame, { ...PLAIN_HEADER, flags: 1, csumStart: 34, csumOffset: 6 });
       assert.equal(frame.readUInt16BE(40), pseudo, 'it was finished');
       assert.ok(looked > 0);
       return;
@@ -165,5 +164,3 @@ function lookUnfinished(frame: Buffer): void {
   const pseudo = version === 4 ? pseudoHeader4 : pseudoHeader6;
   frame.writeUInt16BE(pseudo(frame, ip, protocol, end - transport) & 0xffff, at);
 }
-
-const PLAIN = { flags: 0, gsoType: 0, hdrLen: 0, gsoSize: 0, csumStart: 0, csumOffset: 0 };

@@ -3,10 +3,11 @@ import { EventEmitter } from 'node:events';
 
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
-import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { SlotArea } from '#lib/port/arena';
 import type { PortEvents } from '#lib/port/events';
 import { ReceivePath } from '#lib/port/receive-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
+import { HEADER_SIZE } from '#lib/ring/net-header';
 import { splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
 

@@ -7,13 +7,13 @@ import type { UnfinishedFrame } from '../../support/unfinished-frames.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { completeChecksum } from '#lib/offload/checksum';
 import { segment } from '#lib/offload/segment';
-import { HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/events';
 import type { TransmitLimits } from '#lib/port/frame-limits';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
-import { writeHeader } from '#lib/ring/net-header';
+import { HEADER_SIZE, writeHeader } from '#lib/ring/net-header';
 import { splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
 

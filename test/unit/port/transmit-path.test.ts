@@ -5,12 +5,13 @@ import fc from 'fast-check';
 
 import { SoftDevice } from '../../support/soft-device.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
-import { Arena, HEADER_SIZE, SlotArea } from '#lib/port/arena';
+import { Arena, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/events';
 import { Reservation } from '#lib/port/reservations';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
+import { HEADER_SIZE } from '#lib/ring/net-header';
 import { splitLayout } from '#lib/ring/split-layout';
 import { EventFd } from '#lib/sys/eventfd';
 

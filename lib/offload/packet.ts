@@ -39,11 +39,15 @@ export function findPacket(frame: Uint8Array): Packet | undefined {
     at += 4;
     type = readWord(frame, at);
   }
-  const ip = at + 2;
+  const packet = packetAt(frame, at + 2);
+  return type === (packet?.version === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6) ? packet : undefined;
+}
+
+/** The IP packet whose header begins there; undefined when none does. */
+export function packetAt(frame: Uint8Array, ip: number): Packet | undefined {
   const version = (frame[ip] ?? 0) >> 4;
-  if (type === ETHERTYPE_IPV4 && version === 4) return packet4(frame, ip);
-  if (type === ETHERTYPE_IPV6 && version === 6) return packet6(frame, ip);
-  return undefined;
+  if (version === 4) return packet4(frame, ip);
+  return version === 6 ? packet6(frame, ip) : undefined;
 }
 
 /** Spec: RFC 791 §3.1 "Internet Header Format". */

@@ -1,38 +1,35 @@
 import { readLong, readWord, writeLong, writeWord } from './bytes.js';
-import {
-  addSums,
-  pseudoHeader4,
-  pseudoHeader6,
-  replaceWord,
-  sumBytes,
-  toChecksum,
-} from './checksum.js';
-import { IPPROTO_TCP, IPPROTO_UDP, findPacket } from './packet.js';
+import { addSums, pseudoHeader4, pseudoHeader6, sumBytes, toChecksum } from './checksum.js';
+import { fitIp, sealIp } from './ip-header.js';
+import { IPPROTO_TCP, IPPROTO_UDP, findPacket, packetAt } from './packet.js';
 import type { Packet } from './packet.js';
+import { Tunnel, outerFault } from './tunnel.js';
 import { misuse } from '../errors.js';
 import { gsoBit, headerFault } from '../ring/header-fault.js';
+import { isTunnelled } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 import {
   VIRTIO_NET_HDR_GSO_ECN,
   VIRTIO_NET_HDR_GSO_TCPV4,
   VIRTIO_NET_HDR_GSO_TCPV6,
   VIRTIO_NET_HDR_GSO_UDP_L4,
+  VIRTIO_NET_HDR_GSO_UDP_TUNNEL,
 } from '../uapi/virtio-net.js';
 
-/** Bit set of the GSO types that {@link segment} knows. */
-const KNOWN_TYPES =
-  gsoBit(VIRTIO_NET_HDR_GSO_TCPV4) |
-  gsoBit(VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN) |
-  gsoBit(VIRTIO_NET_HDR_GSO_TCPV6) |
-  gsoBit(VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN) |
-  gsoBit(VIRTIO_NET_HDR_GSO_UDP_L4);
+/** What {@link segment} knows. */
+const KNOWN = {
+  checksums: true,
+  gsoTypes:
+    gsoBit(VIRTIO_NET_HDR_GSO_TCPV4) |
+    gsoBit(VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN) |
+    gsoBit(VIRTIO_NET_HDR_GSO_TCPV6) |
+    gsoBit(VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN) |
+    gsoBit(VIRTIO_NET_HDR_GSO_UDP_L4),
+  tunnels: true,
+  tunnelChecksums: true,
+};
 
 // Where a field lies in its header.
-const IPV4_LENGTH = 2;
-const IPV4_ID = 4;
-const IPV4_CHECKSUM = 10;
-const IPV6_LENGTH = 4;
-const IPV6_HEADER = 40;
 const TCP_SEQUENCE = 4;
 const TCP_HEADER = 20;
 const TCP_DATA_OFFSET = 12;
@@ -60,7 +57,8 @@ export interface CompleteFrames extends Iterable<Uint8Array> {
 /**
  * Cuts a frame with a GSO type into the frames that it stands for, each with its own lengths,
  * sequence number, flags and checksums. The IPv4 identification counts up; CWR stays with the first,
- * FIN and PSH go to the last.
+ * FIN and PSH go to the last. Inside a UDP tunnel it is the inner packet that is cut, and each piece gets
+ * the outer headers, with lengths, identification and checksums of their own.
  *
  * Where the headers end is read in the frame: `hdrLen` is a hint, and Linux sets it to whatever lies
  * in one piece.
@@ -70,20 +68,29 @@ export interface CompleteFrames extends Iterable<Uint8Array> {
  * frame while one asks for them.
  * @throws {RangeError} The header does not fit the frame, the frame is not whole, or is none that can
  * be cut: of another protocol, a fragment, with SYN, RST or URG, with a routing header not at its end.
- * Spec: Virtio 1.3 §5.1.6.2 "Packet Transmission"; RFC 3168 §6.1.2 for CWR.
+ * Spec: Virtio 1.3 §5.1.6.2 "Packet Transmission", 1.4 for tunnels; RFC 3168 §6.1.2 for CWR.
  */
 export function segment(
   frame: Uint8Array,
   header: Readonly<NetHeader>,
   scratch?: Uint8Array,
 ): CompleteFrames {
-  const fault = headerFault(header, frame.length, { checksums: true, gsoTypes: KNOWN_TYPES });
+  const fault = headerFault(header, frame.length, KNOWN);
   if (fault !== undefined) throw uncut('header', fault, header);
-  const packet = findPacket(frame);
+  const tunnel = isTunnelled(header.gsoType) ? findTunnel(frame, header) : undefined;
+  const packet = tunnel ? packetAt(frame, header.innerNhOffset ?? 0) : findPacket(frame);
   if (packet === undefined) throw uncut('frame', 'one without an IP packet', frame);
   const unfit = packetFault(frame, packet, header);
   if (unfit !== undefined) throw uncut('frame', unfit, frame);
-  return new Segments(frame, packet, header.gsoSize, scratch);
+  return new Segments(frame, packet, header.gsoSize, tunnel, scratch);
+}
+
+function findTunnel(frame: Uint8Array, header: Readonly<NetHeader>): Tunnel {
+  const outer = findPacket(frame);
+  if (outer === undefined) throw uncut('frame', 'one without an outer IP packet', frame);
+  const unfit = outerFault(frame, outer, header);
+  if (unfit !== undefined) throw uncut('frame', unfit, frame);
+  return new Tunnel(frame, outer, header);
 }
 
 function uncut(option: string, fault: string, value: unknown): RangeError {
@@ -96,7 +103,7 @@ function packetFault(
   packet: Packet,
   header: Readonly<NetHeader>,
 ): string | undefined {
-  const type = header.gsoType & ~VIRTIO_NET_HDR_GSO_ECN;
+  const type = header.gsoType & ~(VIRTIO_NET_HDR_GSO_ECN | VIRTIO_NET_HDR_GSO_UDP_TUNNEL);
   const udp = type === VIRTIO_NET_HDR_GSO_UDP_L4;
   const version = type === VIRTIO_NET_HDR_GSO_TCPV4 ? 4 : 6;
   if (type === 0) return 'one without a GSO type';
@@ -139,12 +146,21 @@ class Segments implements CompleteFrames {
   /** The segment in hand. */
   readonly #segment: Uint8Array;
   readonly #pseudoHeader: number;
+  /** What is around the packet. */
+  readonly #tunnel: Tunnel | undefined;
 
-  constructor(frame: Uint8Array, packet: Packet, size: number, scratch?: Uint8Array) {
+  constructor(
+    frame: Uint8Array,
+    packet: Packet,
+    size: number,
+    tunnel: Tunnel | undefined,
+    scratch?: Uint8Array,
+  ) {
     const { protocol, transport, version, ip } = packet;
     this.#frame = frame;
     this.#packet = packet;
     this.#size = size;
+    this.#tunnel = tunnel;
     this.#headers =
       transport + (protocol === IPPROTO_UDP ? UDP_HEADER : tcpHeaderLength(frame, transport));
     const payload = frame.length - this.#headers;
@@ -173,17 +189,15 @@ class Segments implements CompleteFrames {
 
   /** What all segments have in common. */
   #writeHeaders(): void {
-    const { version, ip, transport } = this.#packet;
     this.#segment.set(this.#frame.subarray(0, this.#headers));
-    if (version === 6) return;
-    writeWord(this.#segment, ip + IPV4_CHECKSUM, 0);
-    writeWord(this.#segment, ip + IPV4_CHECKSUM, ~sumBytes(this.#segment, ip, transport));
+    sealIp(this.#segment, this.#packet);
+    this.#tunnel?.seal(this.#segment);
   }
 
   #write(segment: Uint8Array, index: number): void {
     const from = this.#headers + index * this.#size;
     segment.set(this.#frame.subarray(from, from + segment.length - this.#headers), this.#headers);
-    this.#writeIp(segment, index);
+    fitIp(segment, this.#packet, this.#frame, index);
     if (this.#packet.protocol === IPPROTO_UDP) {
       writeWord(segment, this.#packet.transport + UDP_LENGTH, this.#transportLength(segment));
       this.#writeChecksum(segment, UDP_CHECKSUM);
@@ -191,17 +205,7 @@ class Segments implements CompleteFrames {
       this.#writeTcp(segment, index);
       this.#writeChecksum(segment, TCP_CHECKSUM);
     }
-  }
-
-  #writeIp(segment: Uint8Array, index: number): void {
-    const { version, ip } = this.#packet;
-    if (version === 6) {
-      writeWord(segment, ip + IPV6_LENGTH, segment.length - ip - IPV6_HEADER);
-      return;
-    }
-    const id = readWord(this.#frame, ip + IPV4_ID) + index;
-    replaceWord(segment, ip + IPV4_LENGTH, segment.length - ip, ip + IPV4_CHECKSUM);
-    replaceWord(segment, ip + IPV4_ID, id, ip + IPV4_CHECKSUM);
+    this.#tunnel?.wrap(segment, index);
   }
 
   #writeTcp(segment: Uint8Array, index: number): void {

@@ -27,6 +27,23 @@ export interface UnfinishedFrame {
   readonly at: { readonly ip: number; readonly transport: number; readonly payload: number };
 }
 
+/** What is around a frame that a UDP tunnel carries. */
+export interface TunnelParts {
+  readonly version?: 4 | 6;
+  /** Whether the outer UDP checksum is to be filled in; else there is none. */
+  readonly checksum?: boolean;
+  /** VLAN tags of the outer frame, four bytes each, the outermost first. */
+  readonly tags?: readonly number[];
+  /** What lies between the outer UDP header and the inner frame. Default: a VXLAN header. */
+  readonly header?: readonly number[];
+  readonly port?: number;
+  /** Identification of the outer IPv4 header. */
+  readonly id?: number;
+}
+
+/** A VXLAN header for network 42. */
+const VXLAN = [0x08, 0, 0, 0, 0, 0, 42, 0];
+
 const MACS = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 const ADDRESSES = {
   4: [10, 9, 0, 1, 10, 9, 0, 2],
@@ -105,4 +122,48 @@ function header4({ id = 0x1234, options = [] }: FrameParts, next: number, rest: 
 function header6({ extensions }: FrameParts, next: number, rest: number): number[] {
   const { first, bytes } = extensions ?? { first: next, bytes: [] };
   return [0x60, 0, 0, 0, ...word(bytes.length + rest), first, 64, ...ADDRESSES[6], ...bytes];
+}
+
+/** The same frame inside a UDP tunnel, with the outer headers as long as it is. */
+export function tunnelled(inner: UnfinishedFrame, parts: TunnelParts = {}): UnfinishedFrame {
+  const { version = 4, checksum = false, tags = [], header = VXLAN, port = 4789 } = parts;
+  const length = 8 + header.length + inner.bytes.length;
+  const ip = version === 4 ? header4(idOf(parts), 17, length) : header6(NOTHING, 17, length);
+  const sum = slowSum([...ADDRESSES[version], ...long(length), ...long(17)]);
+  const udp = [...word(40000), ...word(port), ...word(length), ...word(checksum ? sum : 0)];
+  const ethernet = [...MACS, ...tags, ...(version === 4 ? [0x08, 0x00] : [0x86, 0xdd])];
+  const before = [...ethernet, ...ip, ...udp, ...header];
+  const offset = before.length;
+  const places = {
+    outerThOffset: ethernet.length + ip.length,
+    innerNhOffset: offset + inner.at.ip,
+  };
+  return {
+    bytes: Uint8Array.from([...before, ...inner.bytes]),
+    header: { ...headerInside(inner.header, version, checksum, offset), ...places },
+    at: {
+      ip: offset + inner.at.ip,
+      transport: offset + inner.at.transport,
+      payload: offset + inner.at.payload,
+    },
+  };
+}
+
+const NOTHING: FrameParts = { payload: new Uint8Array(0), gsoSize: 0 };
+
+const idOf = ({ id = 0x4321 }: TunnelParts): FrameParts => ({ ...NOTHING, id });
+
+function headerInside(
+  header: NetHeader,
+  version: 4 | 6,
+  checksum: boolean,
+  offset: number,
+): NetHeader {
+  return {
+    ...header,
+    flags: header.flags | (checksum ? 8 : 0),
+    gsoType: header.gsoType | (version === 4 ? 0x20 : 0x40),
+    hdrLen: Math.min(header.hdrLen + offset, 0xffff),
+    csumStart: header.csumStart + offset,
+  };
 }

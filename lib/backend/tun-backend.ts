@@ -48,6 +48,14 @@ const NO_LIMIT = 0x7fffffff;
 /** Wide enough for any `struct virtio_net_hdr`, and what an interface has before it is told. */
 const LEGACY_HEADER = 10;
 
+/** Room for what is said of tunnels: `struct virtio_net_hdr_v1_hash_tunnel`. */
+const TUNNEL_HEADER = 24;
+
+/** Whether others have queues of an interface now. Of a macvtap, whose queues each have a header of their own, no. */
+function hasOthers({ host, shared }: OpenTun): boolean {
+  return shared && (host.found.tap?.queueCount ?? 1) > 1;
+}
+
 /** Whether frames can be kept away. If so, none is from here on. */
 function canFilter({ tun, host, shared }: OpenTun): boolean {
   return !shared && host.found.tap !== undefined && clearFilter(tun);
@@ -67,6 +75,8 @@ export abstract class TunBackend implements Backend {
   #count = 1;
   #inUse: readonly Tun[];
   #agreement: BackendAgreement | undefined;
+  /** Bytes of the header with which others use the interface; undefined: nobody else does. */
+  #othersHeader: number | undefined;
   #filter: ReceiveFilter | undefined;
   #listener: LinkListener | undefined;
   /** What {@link steerAway} began stays with the interface, which may stay too. */
@@ -117,6 +127,7 @@ export abstract class TunBackend implements Backend {
   }
 
   agree(agreement: BackendAgreement): void {
+    this.#checkShared(agreement.headerSize);
     for (const tun of this.#inUse) this.#agree(tun, agreement);
     this.#agreement = agreement;
   }
@@ -190,11 +201,29 @@ export abstract class TunBackend implements Backend {
   }
 
   /** What it can do. Nothing is changed under those who use it already. */
-  #prepare({ tun, shared }: OpenTun): bigint {
+  #prepare(open: OpenTun): bigint {
+    const { tun, shared, host } = open;
     tun.setSendBuffer(NO_LIMIT);
-    if (shared) return usualOffloads();
+    if (shared) {
+      const header = tun.getVnetHdrSize();
+      this.#othersHeader = hasOthers(open) && header > LEGACY_HEADER ? header : undefined;
+      const isLong = this.#othersHeader === undefined || header === TUNNEL_HEADER;
+      return usualOffloads(isLong && host.found.tap !== undefined);
+    }
+    this.#othersHeader = undefined;
     tun.setVnetHdrSize(LEGACY_HEADER);
     return probeOffloads(tun);
+  }
+
+  /** It is the interface's, and who has another would take every frame for garbled. */
+  #checkShared(headerSize: number): void {
+    const others = this.#othersHeader;
+    if (others === undefined || others === headerSize) return;
+    throw new VhostError(
+      'ERR_VHOST_HEADER_SIZE',
+      `${this.name} is in use with a header of ${String(others)} bytes, not of ${String(headerSize)}`,
+      'open it with the same offloads as those who use it',
+    );
   }
 
   #grow(count: number): void {

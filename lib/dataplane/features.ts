@@ -1,11 +1,17 @@
 import { VhostError } from '../errors.js';
 import { VHOST_NET_F_VIRTIO_NET_HDR } from '../uapi/vhost.js';
-import { VIRTIO_NET_F_MRG_RXBUF } from '../uapi/virtio-net.js';
+import {
+  VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO,
+  VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM,
+  VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO,
+  VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM,
+  VIRTIO_NET_F_MRG_RXBUF,
+} from '../uapi/virtio-net.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1, bit, has } from '../uapi/virtio.js';
 
 /** What two sides can do, and what a driver wants of it. */
 export interface FeatureOffer {
-  /** `VHOST_GET_FEATURES`. */
+  /** `VHOST_GET_FEATURES`, or `VHOST_GET_FEATURES_ARRAY`. */
   readonly vhost: bigint;
   /** What the backend serves. */
   readonly backend: bigint;
@@ -21,20 +27,38 @@ export interface FeatureOffer {
  */
 const NEVER = bit(VHOST_NET_F_VIRTIO_NET_HDR) | bit(VIRTIO_F_ACCESS_PLATFORM);
 
+/** Of these vhost has to know how long the header is, and the backend what is in it. */
+const OF_BOTH = bit(VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO) | bit(VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO);
+
+/** What the backend alone serves, and only with another: Virtio 1.4 "Feature bit requirements". */
+const NEEDS: readonly (readonly [feature: number, other: number])[] = [
+  [VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM, VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO],
+  [VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO_CSUM, VIRTIO_NET_F_HOST_UDP_TUNNEL_GSO],
+];
+
 /**
  * What driver and device agree on: each bit is offered by whoever serves it, vhost or the backend;
- * one AND over everything would lose every offload, which vhost knows nothing about.
+ * one AND over everything would lose every offload, which vhost knows nothing about. Only long frames
+ * inside a UDP tunnel need both: their header is longer.
  *
  * @throws {VhostError} `ERR_VHOST_FEATURE_MISSING`: a required bit is offered by neither.
  */
 export function negotiate(offer: FeatureOffer): bigint {
-  const negotiated = (offer.vhost | offer.backend) & offer.wanted & ~NEVER;
+  const offered = (offer.vhost | offer.backend) & ~(OF_BOTH & ~(offer.vhost & offer.backend));
+  const negotiated = withoutOrphans(offered & offer.wanted & ~NEVER);
   for (const [number, name] of offer.required) {
     if (!has(negotiated, number)) {
       throw new VhostError('ERR_VHOST_FEATURE_MISSING', `this kernel's vhost-net lacks ${name}`);
     }
   }
   return negotiated;
+}
+
+function withoutOrphans(features: bigint): bigint {
+  return NEEDS.reduce(
+    (set, [feature, other]) => (has(set, other) ? set : set & ~bit(feature)),
+    features,
+  );
 }
 
 /**
@@ -52,6 +76,7 @@ export function vhostPart(negotiated: bigint, vhost: bigint, headerless = false)
  * `drivers/vhost/net.c` `vhost_net_set_features`.
  */
 export function headerSize(negotiated: bigint): number {
+  if ((negotiated & OF_BOTH) !== 0n) return 24;
   const long = has(negotiated, VIRTIO_F_VERSION_1) || has(negotiated, VIRTIO_NET_F_MRG_RXBUF);
   return long ? 12 : 10;
 }

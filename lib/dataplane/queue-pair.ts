@@ -127,9 +127,19 @@ export class QueuePair {
     return this.#vhost.closed;
   }
 
-  /** Feature bits that vhost offers. */
-  offeredFeatures(): bigint {
-    return this.#vhost.getFeatures();
+  /**
+   * Feature bits that vhost offers.
+   *
+   * @param wanted  Bits that are of use. Those above 63 are asked for only where one of them is.
+   */
+  offeredFeatures(wanted = 0n): bigint {
+    if (!hasBitsAbove63(wanted)) return this.#vhost.getFeatures();
+    try {
+      return this.#vhost.getFeaturesArray();
+    } catch (error) {
+      if ((error as VhostError).code !== 'ERR_VHOST_UNSUPPORTED') throw error;
+      return this.#vhost.getFeatures();
+    }
   }
 
   /**
@@ -148,7 +158,7 @@ export class QueuePair {
         this.transmit.err.drain();
       });
       this.#pinAll(start.memories);
-      this.#vhost.setFeatures(start.features);
+      this.#setFeatures(start.features);
       this.#setMemory(start.memories);
       for (const [ring, index] of RINGS) {
         undo.push(() => {
@@ -255,6 +265,12 @@ export class QueuePair {
     for (const pin of before) pin.release();
   }
 
+  /** What fits the request that every kernel has goes by it. */
+  #setFeatures(features: bigint): void {
+    if (hasBitsAbove63(features)) this.#vhost.setFeaturesArray(features);
+    else this.#vhost.setFeatures(features);
+  }
+
   #setMemory(memories: readonly GuestMemory[]): void {
     const regions = memories.flatMap((memory) => memory.regions);
     this.#vhost.setMemTable(
@@ -290,4 +306,8 @@ export class QueuePair {
   #unbind(index: number): void {
     if (this.#bound.delete(index)) this.#vhost.setBackend(index, undefined);
   }
+}
+
+function hasBitsAbove63(features: bigint): boolean {
+  return features >> 64n !== 0n;
 }

@@ -15,7 +15,7 @@ import type { PackedFrames } from './transmit-bulk.js';
 import { TransmitPath } from './transmit-path.js';
 import type { WriteFrame } from './transmit.js';
 import type { Backend } from '../backend/backend.js';
-import { vhostPart } from '../dataplane/features.js';
+import { headerSize, vhostPart } from '../dataplane/features.js';
 import type { QueuePair } from '../dataplane/queue-pair.js';
 import type { Fault } from '../dataplane/repair.js';
 import { DriverQueue } from '../ring/driver-queue.js';
@@ -73,7 +73,11 @@ export class PortQueue {
     const { pair, port, backend, features, queueSize, mtu } = options;
     this.index = options.index;
     this.#pair = pair;
-    const arena = Arena.allocate({ queueSize, slotPayload: options.slotPayload });
+    const arena = Arena.allocate({
+      queueSize,
+      slotPayload: options.slotPayload,
+      headerSize: headerSize(features),
+    });
     undo.push(() => {
       arena.close();
     });
@@ -116,7 +120,7 @@ export class PortQueue {
       backend,
       queueIndex: options.index,
       arena,
-      features: vhostPart(features, pair.offeredFeatures(), backend.headerless),
+      features: vhostPart(features, pair.offeredFeatures(features), backend.headerless),
       receive: this.receivePath,
       transmit: this.transmitPath,
       workerPollMicroseconds: options.workerPollMicroseconds,

@@ -333,12 +333,10 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   #negotiate(pair: QueuePair, offloads: Offloads): bigint {
-    const negotiated = negotiate({
-      vhost: pair.offeredFeatures(),
-      backend: this.#backend.features,
-      wanted: wantedFeatures(offloads),
-      required: REQUIRED,
-    });
+    const backend = this.#backend.features;
+    const wanted = wantedFeatures(offloads);
+    const vhost = pair.offeredFeatures(backend & wanted);
+    const negotiated = negotiate({ vhost, backend, wanted, required: REQUIRED });
     this.#backend.agree({ headerSize: headerSize(negotiated), features: negotiated });
     return negotiated;
   }

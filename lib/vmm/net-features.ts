@@ -93,7 +93,8 @@ const NEEDS: readonly (readonly [feature: number, oneOf: readonly number[]])[] =
 
 /**
  * What a guest is offered: each bit by whoever serves it, vhost, the backend or the device model. One
- * AND over everything would lose every offload, which vhost knows nothing about.
+ * AND over everything would lose every offload, which vhost knows nothing about. Nothing above bit 63:
+ * a guest's header has 12 bytes.
  *
  * @param backend  `VIRTIO_NET_F_*` bits.
  * @param filters  Whether the backend can keep frames away that the guest does not want.
@@ -106,7 +107,9 @@ export function offeredToGuest(
 ): bigint {
   const several = queuePairs > 1 ? bit(VIRTIO_NET_F_MQ) : 0n;
   const filtered = filters ? bit(VIRTIO_NET_F_CTRL_RX) : 0n;
-  return (vhost & FROM_VHOST) | backend | OURS | CONTROLLED | several | filtered;
+  return (
+    (vhost & FROM_VHOST) | BigInt.asUintN(64, backend) | OURS | CONTROLLED | several | filtered
+  );
 }
 
 /** Whether a set has everything that its members need. */

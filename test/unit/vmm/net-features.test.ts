@@ -40,6 +40,8 @@ describe('what a guest is offered', () => {
   it('never has what means something else to vhost, or needs more than there is', () => {
     const offered = offeredToGuest(~0n & (bit(64) - 1n), tap, 1, true);
     for (const number of [24, 26, 27, 33, 34, 35]) assert.ok(!has(offered, number));
+    const above = bit(65) | bit(66) | bit(67) | bit(68);
+    assert.ok(offeredToGuest(VHOST | above, tap | above, 1, true) < bit(64));
   });
 
   it('has the reset of single rings on kernels whose vhost does not know the bit', () => {

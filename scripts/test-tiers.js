@@ -15,7 +15,7 @@ const TIERS = {
   types: { where: 'here' },
   package: { where: 'here' },
   install: { where: 'here', onRequest: true }, // every Node with every npm: minutes, and a registry
-  kernel: { where: 'device', require: 'vhost,tun,root,ovs' },
+  kernel: { where: 'device', require: 'vhost,tun,root,ovs', requireOn: { 7: 'tunnels' } },
   vm: {
     where: 'device',
     require: 'vhost,tun,root',
@@ -112,8 +112,9 @@ function runTier(run, only, folder) {
   const env = { ...process.env, VHOST_TEST_COUNTS: counts };
   if (kernel !== undefined) env.VHOST_TEST_TRACE = path.join(folder, `${title}.trace`);
   const { require: here, requireInLab = here } = TIERS[name];
-  const needs = kernel === undefined ? here : requireInLab;
-  if (needs !== undefined) env.VHOST_TEST_REQUIRE ??= needs;
+  const needs = [kernel === undefined ? here : requireInLab, TIERS[name].requireOn?.[kernel]];
+  const promised = needs.filter((need) => need !== undefined).join(',');
+  if (promised !== '') env.VHOST_TEST_REQUIRE ??= promised;
   const files = testFiles(name, only);
   const command = kernel === undefined ? mocha(files) : inLab(run, folder, mocha(files));
   const ended = files.length === 0 ? { status: 0 } : spawn(command, env);

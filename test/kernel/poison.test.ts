@@ -5,6 +5,7 @@ import { TestNetwork } from '../support/network.js';
 import { PatternFrames } from '../support/pattern.js';
 import { describeWith } from '../support/requirements.js';
 import { Scribbler } from '../support/scribble.js';
+import { headerSize } from '#lib/dataplane/features';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
 import type { RepairReport } from '#lib/port/recovery';
@@ -18,10 +19,10 @@ const SEGMENTS = { ...CHECKSUM, gsoType: 1, hdrLen: 54, gsoSize: 1 };
 
 /**
  * Headers for a frame of 60 bytes that no port sends, and whether the worker spins over them. It takes the
- * 12 bytes of the header for part of the frame, and counts in 16 bits: what it lets through the tap drops.
+ * 12 or 24 bytes of the header for part of the frame, and counts in 16 bits: what it lets through the tap drops.
  */
 const POISON: readonly (readonly [what: string, header: NetHeader, spins: boolean])[] = [
-  ['a checksum that begins behind the frame', { ...CHECKSUM, csumStart: 60 }, true],
+  ['a checksum that begins behind the frame', { ...CHECKSUM, csumStart: 70 }, true],
   ['a checksum that lies across the end', { ...CHECKSUM, csumStart: 43 }, false],
   ['a checksum beyond 16 bits', { ...CHECKSUM, csumStart: 0xfff0 }, false],
   ['a checksum offset behind the frame', { ...CHECKSUM, csumOffset: 0xff00 }, true],
@@ -80,7 +81,8 @@ for (const offloads of ['none', 'auto'] as const) {
       const { bytes } = reservation;
       bytes.set(frame);
       port.commit(reservation);
-      const words = new DataView(bytes.buffer, bytes.byteOffset - 12, 12);
+      const size = headerSize(port.statistics().features);
+      const words = new DataView(bytes.buffer, bytes.byteOffset - size, size);
       words.setUint8(0, header.flags);
       words.setUint8(1, header.gsoType);
       for (const [i, word] of [

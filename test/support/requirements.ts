@@ -1,9 +1,12 @@
 import fs from 'node:fs';
 
 import { whyNoOpenVSwitch } from './open-vswitch.js';
+import { VhostNet } from '#lib/sys/vhost-net';
+import { VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO } from '#lib/uapi/virtio-net';
+import { has } from '#lib/uapi/virtio';
 
 /** What a test may need of the machine. */
-export type Need = 'vhost' | 'tun' | 'kvm' | 'root' | 'ovs';
+export type Need = 'vhost' | 'tun' | 'kvm' | 'root' | 'ovs' | 'tunnels';
 
 const NODES: Partial<Record<Need, string>> = {
   vhost: '/dev/vhost-net',
@@ -14,8 +17,20 @@ const NODES: Partial<Record<Need, string>> = {
 /** Needs that were promised: `VHOST_TEST_REQUIRE=vhost,tun`. */
 const promised = new Set((process.env['VHOST_TEST_REQUIRE'] ?? '').split(',').filter(Boolean));
 
+/** Long frames inside a UDP tunnel. */
+function whyNoTunnels(): string | undefined {
+  try {
+    using vhost = new VhostNet();
+    if (has(vhost.getFeaturesArray(), VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO)) return undefined;
+    return 'vhost-net does not offer VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 function whyMissing(need: Need): string | undefined {
   if (need === 'ovs') return whyNoOpenVSwitch();
+  if (need === 'tunnels') return whyNoTunnels();
   if (need === 'root') return process.getuid?.() === 0 ? undefined : 'not root';
   const path = NODES[need] ?? '';
   try {

@@ -1,6 +1,6 @@
 import type { SlotArea } from './arena.js';
 import { VhostError } from '../errors.js';
-import { readHeader } from '../ring/net-header.js';
+import { isTunnelled, readHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 const TOO_LATE =
@@ -113,6 +113,11 @@ export class Frame {
   /** @internal Whether the header leaves nothing to finish: neither flags nor a GSO type. */
   get complete(): boolean {
     return this.#slots.words16[this.headerAt] === 0;
+  }
+
+  /** @internal Whether it is a long frame inside a UDP tunnel. */
+  get tunnelled(): boolean {
+    return isTunnelled((this.#slots.words16[this.headerAt] ?? 0) >> 8);
   }
 
   /** The virtio-net header that came with the frame: what of it is still unfinished. */

@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 
 import { Arena } from './arena.js';
 import { Blocking } from './blocking.js';
-import { describeWith } from './describe.js';
+import { describeTunnel, describeWith } from './describe.js';
 import type { PortEvents } from './events.js';
 import type { Frame } from './frame.js';
 import { publishPort } from './observation.js';
@@ -21,6 +21,7 @@ import type { Fault } from '../dataplane/repair.js';
 import { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
+import { VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO } from '../uapi/virtio-net.js';
 import { VIRTIO_RING_F_EVENT_IDX, has } from '../uapi/virtio.js';
 import type { UndoList } from '../undo.js';
 
@@ -46,6 +47,16 @@ export interface CommonQueueOptions {
 export interface PortQueueOptions extends CommonQueueOptions {
   readonly index: number;
   readonly pair: QueuePair;
+}
+
+/** What is to be done to the header of each received frame. */
+function describer({
+  backend,
+  mtu,
+  features,
+}: CommonQueueOptions): ((frame: Frame) => void) | undefined {
+  if (backend.headerless) return describeWith(mtu);
+  return has(features, VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO) ? describeTunnel : undefined;
 }
 
 /**
@@ -103,7 +114,7 @@ export class PortQueue {
       pollMicroseconds: options.pollMicroseconds,
       coalesceFrames: options.coalesceFrames,
       onFault,
-      describe: backend.headerless ? describeWith(mtu) : undefined,
+      describe: describer(options),
     });
     this.transmitPath = new TransmitPath({
       port,

@@ -33,7 +33,7 @@ export interface ReceivePathOptions {
   /** For how many frames a call may wait. */
   readonly coalesceFrames: number;
   readonly onFault: (fault: Fault) => void;
-  /** Writes the header of each frame anew, where what came says nothing. */
+  /** Writes the header of a frame anew, where what came says nothing, or not all as it is. */
   readonly describe?: ((frame: Frame) => void) | undefined;
 }
 

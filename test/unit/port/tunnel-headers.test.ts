@@ -7,6 +7,7 @@ import type { UnfinishedFrame } from '../../support/unfinished-frames.js';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { segment } from '#lib/offload/segment';
 import { Arena } from '#lib/port/arena';
+import { describeTunnel } from '#lib/port/describe';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/events';
 import type { TransmitLimits } from '#lib/port/frame-limits';
@@ -206,6 +207,40 @@ describe('a port whose headers have 24 bytes', () => {
     events.call.signal();
     await came;
     assert.deepEqual(seen, { bytes: Buffer.from(TUNNELLED.bytes), header: TUNNELLED.header });
+  });
+
+  const [TAG, QINQ] = [
+    [0x81, 0, 0, 5],
+    [0x88, 0xa8, 0, 7, 0x81, 0, 0, 5],
+  ];
+  for (const [what, tags, version, change] of [
+    ['a tag that the kernel had not counted', TAG, 4, { outerThOffset: 34, innerNhOffset: 64 }],
+    ['a tag that it had counted', TAG, 4, {}],
+    ['two tags, of which it had counted one', QINQ, 6, { outerThOffset: 58, gsoType: 0x21 }],
+    ['two tags that it had counted', QINQ, 6, { gsoType: 0x21 }],
+  ] as const) {
+    it(`says where the parts of a frame are that has ${what}`, () => {
+      const inner = unfinishedFrame({ payload, gsoSize: 1000 });
+      const whole = tunnelled(inner, { tags, version });
+      const { outerThOffset = 0, innerNhOffset = 0 } = whole.header;
+      const asCame = { ...whole.header, ...change };
+      asCame.innerNhOffset = innerNhOffset - (outerThOffset - (asCame.outerThOffset ?? 0));
+      const arena = makeArena(TUNNEL_HEADER_SIZE);
+      const frame = received(arena, { ...whole, header: asCame });
+      describeTunnel(frame);
+      assert.deepEqual(frame.header, whole.header);
+    });
+  }
+
+  it('leaves the header of any other frame as it is', () => {
+    const arena = makeArena(TUNNEL_HEADER_SIZE);
+    const open = unfinishedFrame({ payload, gsoSize: 1000 });
+    const strange = { ...TUNNELLED, header: { ...TUNNELLED.header, outerThOffset: 40 } };
+    for (const one of [open, { ...open, header: PLAIN_HEADER }, TUNNELLED, strange]) {
+      const frame = received(arena, one);
+      describeTunnel(frame);
+      assert.deepEqual(frame.header, { outerThOffset: 0, innerNhOffset: 0, ...one.header });
+    }
   });
 
   it('lends a frame to a port with such headers too, with its own', () => {

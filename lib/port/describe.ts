@@ -1,8 +1,6 @@
 import type { Frame } from './frame.js';
 import { inferHeader } from '../offload/infer.js';
 import { IPPROTO_UDP, findPacket } from '../offload/packet.js';
-import { PLAIN_HEADER, writeHeader } from '../ring/net-header.js';
-import type { NetHeader } from '../ring/net-header.js';
 import {
   VIRTIO_NET_HDR_GSO_UDP_TUNNEL,
   VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4,
@@ -13,7 +11,7 @@ import {
 export function describeWith(mtu: number): (frame: Frame) => void {
   return (frame) => {
     const header = inferHeader(frame.first, frame.length, mtu, () => frame.bytes);
-    write(frame, header ?? PLAIN_HEADER);
+    frame.writeHeader(header);
   };
 }
 
@@ -34,7 +32,7 @@ export function describeTunnel(frame: Frame): void {
   const shift = outer.transport - outerThOffset;
   const gsoType = overVersion(header.gsoType, outer.version);
   if ((shift !== TAG && shift !== 0) || (shift === 0 && gsoType === header.gsoType)) return;
-  write(frame, {
+  frame.writeHeader({
     ...header,
     gsoType,
     outerThOffset: outerThOffset + shift,
@@ -46,8 +44,4 @@ function overVersion(gsoType: number, version: 4 | 6): number {
   const tunnel =
     version === 4 ? VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 : VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6;
   return (gsoType & ~VIRTIO_NET_HDR_GSO_UDP_TUNNEL) | tunnel;
-}
-
-function write({ area, headerAt }: Frame, header: Readonly<NetHeader>): void {
-  writeHeader(area.words16, headerAt, header, area.headerSize);
 }

@@ -1,6 +1,6 @@
 import type { SlotArea } from './arena.js';
 import { VhostError } from '../errors.js';
-import { isTunnelled, readHeader } from '../ring/net-header.js';
+import { clearHeader, isTunnelled, readHeader, writeHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 const TOO_LATE =
@@ -123,6 +123,13 @@ export class Frame {
   /** The virtio-net header that came with the frame: what of it is still unfinished. */
   get header(): NetHeader {
     return readHeader(this.#slots.words16, this.headerAt, this.#slots.headerSize);
+  }
+
+  /** @internal Writes another header before the frame. Undefined: that of a complete one. */
+  writeHeader(header: Readonly<NetHeader> | undefined): void {
+    const { words16, headerSize } = this.#slots;
+    if (header === undefined) clearHeader(words16, this.headerAt, headerSize);
+    else writeHeader(words16, this.headerAt, header, headerSize);
   }
 
   /** Whether somebody keeps it. */

@@ -11,7 +11,7 @@ import { VhostError, misuse } from '../errors.js';
 import type { RingProgress } from '../dataplane/repair.js';
 import type { CompleteFrames } from '../offload/segment.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
-import { PLAIN_HEADER, isPlain, readHeader, writeHeader } from '../ring/net-header.js';
+import { PLAIN_HEADER, isPlain, readHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
 /**
@@ -309,16 +309,21 @@ export class Transmitter {
    * @throws {RangeError} The length or the header does not fit.
    */
   putReceived(frame: Frame): boolean {
-    const { area, headerAt: at } = frame;
-    readHeader(area.words16, at, area.headerSize, this.#received);
-    const header = forwardHeader(this.#received);
+    const header = frame.complete ? undefined : this.#unfinished(frame);
     this.accept(frame.length, header);
     const head = this.loans.lend(frame);
     if (head < 0) return false;
-    if (this.loans.hasHeader(frame)) writeHeader(area.words16, at, header, area.headerSize);
-    else this.#writeHeader(head, isPlain(header) ? undefined : header);
+    if (!this.loans.hasHeader(frame)) this.#writeHeader(head, header);
+    else frame.writeHeader(header);
     this.#queue.offer(head);
     return true;
+  }
+
+  /** What the device has to finish of a received frame; undefined: nothing. */
+  #unfinished({ area, headerAt }: Frame): NetHeader | undefined {
+    const { words16, headerSize } = area;
+    const header = forwardHeader(readHeader(words16, headerAt, headerSize, this.#received));
+    return isPlain(header) ? undefined : header;
   }
 
   /** Offers slots one behind the other, as many as a frame takes; they are freed with the first. */

@@ -3,6 +3,7 @@ import type { Check } from './check.js';
 import { machineChecks } from './machine.js';
 import { kernelRelease, probeTap } from './tap.js';
 import type { TapCapabilities } from './tap.js';
+import { findTunnels } from './tunnels.js';
 import { probeVhost } from './vhost.js';
 import type { VhostCapabilities } from './vhost.js';
 
@@ -37,6 +38,7 @@ export function capabilities(): Capabilities {
     check('features', true, vhost.features ?? notTried),
     check('/dev/net/tun', true, tap.node),
     check('tap', true, tap.tap ?? notTried),
+    check('UDP tunnels', false, findTunnels(vhost.capabilities, tap.capabilities)),
     ...machineChecks(),
   ];
   return {

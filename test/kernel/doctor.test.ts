@@ -99,6 +99,7 @@ describeWith(['vhost', 'tun', 'root'], 'vhost-net doctor', function () {
     const offloads = tap.offloads ?? [];
     assert.equal(offloads.includes('TUN_F_USO4'), WORKER_IS_TASK);
     assert.equal(offloads.includes('TUN_F_UDP_TUNNEL_GSO'), bits.includes(65));
+    assert.equal(find(report, 'UDP tunnels').ok, bits.includes(65));
     assert.deepEqual(network.interfaces(), ['lo']);
   });
 

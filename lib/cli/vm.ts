@@ -27,7 +27,7 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
     // The console's bytes go where a report of ours does not.
     const output = json ? process.stderr : process.stdout;
     const console = { input, output };
-    // Not the whole package: a third of its files are of no use to a machine.
+    // Not the whole package: ports are of no use to a machine.
     const { Machine } = await import('../vmm/machine.js');
     const machine = await Machine.boot({ ...options, console, signal: stop.signal });
     const end = await machine.wait();

@@ -124,6 +124,16 @@ export class SoftDevice {
     return count;
   }
 
+  /** The same of chains that it only reads: what each of them held. */
+  takeAll(): Buffer[] {
+    const held: Buffer[] = [];
+    this.completeAll((chain) => {
+      held.push(Buffer.from(this.read(chain)));
+      return 0;
+    });
+    return held;
+  }
+
   /** A hostile act: moves the used index without entries. */
   jump(by: number): void {
     this.#nextUsed = (this.#nextUsed + by) & 0xffff;

@@ -15,7 +15,7 @@ export type { FrameCopy } from './port/frame-copies.js';
 export type { ReceiveBatch } from './port/receive.js';
 export type { Reservation } from './port/reservations.js';
 export type { PackedFrames } from './port/transmit-bulk.js';
-export type { WriteFrame } from './port/transmit.js';
+export type { FrameRun, WriteRun } from './port/transmit.js';
 export type { PortMessage, PortState } from './port/observation.js';
 export type {
   PortStatistics,

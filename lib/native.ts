@@ -131,6 +131,13 @@ interface Native {
   pagesCount(): number;
   pagesReserved(): number;
 
+  clearStrides: (
+    target: Uint8Array,
+    at: number,
+    stride: number,
+    length: number,
+    count: number,
+  ) => void;
   copyToStrides: (
     target: Uint8Array,
     at: number,

@@ -33,10 +33,30 @@ Napi::Value CopyToStrides(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// clearStrides(target, at, stride, length, count): zeros for `count` pieces, `stride` apart.
+Napi::Value ClearStrides(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  Napi::Uint8Array target = arguments.Bytes(0, "target");
+  const uint64_t at = arguments.Unsigned(1, "at");
+  const uint64_t stride = arguments.Unsigned(2, "stride");
+  const uint64_t length = arguments.Unsigned(3, "length");
+  const uint64_t count = arguments.Unsigned(4, "count");
+  if (!arguments.ok() || count == 0) return info.Env().Undefined();
+  // Of numbers of 32 bits no sum can exceed 64.
+  if (at + (count - 1) * stride + length > target.ByteLength()) {
+    arguments.FailRange("count", "pieces that fit into the target");
+    return info.Env().Undefined();
+  }
+  uint8_t* to = target.Data() + at;
+  for (uint64_t i = 0; i < count; i++, to += stride) std::memset(to, 0, length);
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void ExportCopy(Napi::Env env, Napi::Object exports) {
   Export<CopyToStrides>(env, exports, "copyToStrides");
+  Export<ClearStrides>(env, exports, "clearStrides");
 }
 
 }  // namespace vhost_net

@@ -3,7 +3,7 @@ import { HEADER_SIZE } from '../ring/net-header.js';
 import { splitLayout } from '../ring/split-layout.js';
 import type { SplitLayout } from '../ring/split-layout.js';
 import type { VringPlacement } from '../dataplane/queue-pair.js';
-import { Pages, copyToStrides } from '../sys/pages.js';
+import { Pages, clearStrides, copyToStrides } from '../sys/pages.js';
 import { allOrNothing } from '../undo.js';
 
 /** Nothing that two CPUs write lies on one cache line, nor on the pair that is fetched together. */
@@ -41,8 +41,6 @@ export class SlotArea {
   readonly tails: readonly Uint8Array[];
   /** The whole area as 16-bit words, for headers. */
   readonly words16: Uint16Array;
-  /** The whole area as 32-bit words, for short copies. */
-  readonly words32: Uint32Array;
   readonly #bytes: Uint8Array;
   /** Whose area it is. */
   arena: Arena | undefined;
@@ -68,7 +66,6 @@ export class SlotArea {
     this.payloads = Array.from({ length: count }, (_, i) => at(i, this.payloadAt, this.capacity));
     this.tails = Array.from({ length: count }, (_, i) => at(i, this.headerAt, this.tailCapacity));
     this.words16 = new Uint16Array(buffer, byteOffset, (count * stride) / 2);
-    this.words32 = new Uint32Array(buffer, byteOffset, (count * stride) / 4);
     this.#bytes = new Uint8Array(buffer, byteOffset, count * stride);
   }
 
@@ -77,6 +74,18 @@ export class SlotArea {
     if (count === 0) return;
     const at = first * this.stride + this.payloadAt;
     copyToStrides(this.#bytes, at, this.stride, frames, from, length, count);
+  }
+
+  /** Frames of one length in `count` slots from `first` on, with what lies between them. */
+  run(first: number, count: number, length: number): Uint8Array {
+    const from = first * this.stride + this.payloadAt;
+    return this.#bytes.subarray(from, from + (count - 1) * this.stride + length);
+  }
+
+  /** Makes the headers of `count` slots from `first` on those of complete frames: zeros. */
+  clearHeaders(first: number, count: number): void {
+    const at = first * this.stride + this.headerAt;
+    clearStrides(this.#bytes, at, this.stride, this.headerSize, count);
   }
 
   /** The guest address that a descriptor for this slot names. */

@@ -13,7 +13,7 @@ import type { Reservation } from './reservations.js';
 import type { QueueStatistics } from './statistics.js';
 import type { PackedFrames } from './transmit-bulk.js';
 import { TransmitPath } from './transmit-path.js';
-import type { WriteFrame } from './transmit.js';
+import type { WriteRun } from './transmit.js';
 import type { Backend } from '../backend/backend.js';
 import { headerSize, vhostPart } from '../dataplane/features.js';
 import type { QueuePair } from '../dataplane/queue-pair.js';
@@ -180,7 +180,7 @@ export class PortQueue {
   }
 
   /** As {@link Port.sendInPlace}. */
-  sendInPlace(count: number, length: number, write: WriteFrame): number {
+  sendInPlace(count: number, length: number, write: WriteRun): number {
     return this.transmitPath.sendInPlace(count, length, write);
   }
 

@@ -34,9 +34,15 @@ export class SlotHeaders {
   /** For a complete frame: nothing to be written where there are zeros already. */
   clean(slot: number): void {
     if (this.#marked[slot] === 0) return;
-    this.markedCount--;
-    this.#marked[slot] = 0;
+    this.#unmark(slot);
     this.#clear(slot);
+  }
+
+  /** The same for `count` slots from `first` on that somebody may have written to unseen. */
+  cleanRun(first: number, count: number): void {
+    this.#slots.clearHeaders(first, count);
+    if (this.markedCount === 0) return;
+    for (let slot = first; slot < first + count; slot++) this.#unmark(slot);
   }
 
   /** Whatever is there. Undefined: of a complete frame. */
@@ -44,6 +50,11 @@ export class SlotHeaders {
     this.mark(slot);
     const { words16, headerSize } = this.#slots;
     writeHeader(words16, this.#slots.headerWord(slot), header ?? PLAIN_HEADER, headerSize);
+  }
+
+  #unmark(slot: number): void {
+    this.markedCount -= this.#marked[slot] ?? 0;
+    this.#marked[slot] = 0;
   }
 
   #clear(slot: number): void {

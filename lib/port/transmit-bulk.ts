@@ -1,13 +1,13 @@
 import { MIN_FRAME } from './frame-limits.js';
-import type { Transmitter, WriteFrame } from './transmit.js';
+import type { Transmitter, WriteRun } from './transmit.js';
 import { misuse } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 export const BATCH = 32;
 
-/** Frames that are copied at once: a call of the addon is to be paid for by many. */
-const COPIES = 4 * BATCH;
+/** Frames that are copied, or written in place, at once: a step is to be paid for by many. */
+const AT_ONCE = 4 * BATCH;
 
 /** Bytes of one call: they are counted in 32 bits. */
 const LONGEST = 0xffffffff;
@@ -68,22 +68,14 @@ export class BulkTransmit {
     this.#checkLength(length);
     let done = 0;
     while (done < count && this.#hasRoom(count - done)) {
-      const most = Math.min(count - done, this.#queue.free, COPIES);
-      if (this.#transmitter.copyToRun(bytes, done * length, length, most))
-        this.#offer(most, length);
-      else this.#sendEach(bytes.subarray(done * length, (done + most) * length), length);
+      const most = Math.min(count - done, this.#queue.free, AT_ONCE);
+      if (this.#transmitter.copyToRun(bytes, done * length, length, most)) {
+        this.#queue.offerRun(most);
+        this.#path.offered(most * length);
+      } else this.#sendEach(bytes.subarray(done * length, (done + most) * length), length);
       done += most;
     }
     return done;
-  }
-
-  /** What was copied together, in the usual batches. */
-  #offer(count: number, length: number): void {
-    for (let rest = count; rest > 0; rest -= BATCH) {
-      const batch = Math.min(rest, BATCH);
-      this.#queue.offerRun(batch);
-      this.#path.offered(batch * length);
-    }
   }
 
   /** One by one, for which there is room: from then on their slots are ready for a run. */
@@ -95,30 +87,29 @@ export class BulkTransmit {
   }
 
   /** @returns How many were sent. */
-  sendInPlace(count: number, length: number, write: WriteFrame): number {
+  sendInPlace(count: number, length: number, write: WriteRun): number {
     this.#path.checkOpen();
     checkInPlace(count, write);
     this.#checkLength(length);
     let done = 0;
     while (done < count && this.#hasRoom(count - done)) {
-      const most = Math.min(count - done, this.#queue.free, BATCH);
-      this.#writeBatch(most, length, done, write);
-      done += this.#transmitter.written;
+      const most = Math.min(count - done, this.#queue.free, AT_ONCE);
+      done += this.#writeRun(most, length, done, write);
     }
     return done;
   }
 
-  /** What was written counts, also when the next one throws. */
-  #writeBatch(count: number, length: number, first: number, write: WriteFrame): void {
+  #writeRun(most: number, length: number, index: number, write: WriteRun): number {
     this.#path.allowShort(false);
+    let written: number;
     try {
-      this.#transmitter.putWritten(count, length, first, write);
+      written = this.#transmitter.putWritten(most, length, index, write);
     } finally {
       this.#path.allowShort(true);
-      const { written } = this.#transmitter;
-      if (written > 0) this.#path.offered(written * length);
     }
     this.#path.checkOpen();
+    if (written > 0) this.#path.offered(written * length);
+    return written;
   }
 
   #checkLength(length: number): void {
@@ -151,7 +142,7 @@ function checkPacked(frames: PackedFrames): { bytes: Uint8Array; length: number;
   return { bytes, length: frameLength, count: bytes.length / frameLength };
 }
 
-function checkInPlace(count: number, write: WriteFrame): void {
+function checkInPlace(count: number, write: WriteRun): void {
   if (!Number.isInteger(count) || count < 0 || count > MAX_COUNT) {
     throw misuse.range('count', `an integer in 0..${String(MAX_COUNT)}`, count);
   }

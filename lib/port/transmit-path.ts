@@ -17,7 +17,7 @@ import type { TransmitStatistics } from './statistics.js';
 import { BATCH, BulkTransmit } from './transmit-bulk.js';
 import type { BulkPath, PackedFrames } from './transmit-bulk.js';
 import { Transmitter } from './transmit.js';
-import type { WriteFrame } from './transmit.js';
+import type { WriteRun } from './transmit.js';
 import { TransmitWaiters, lost } from './transmit-waiters.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault, RingProgress } from '../dataplane/repair.js';
@@ -198,7 +198,7 @@ export class TransmitPath {
     return this.#bulk.send(frames);
   }
 
-  sendInPlace(count: number, length: number, write: WriteFrame): number {
+  sendInPlace(count: number, length: number, write: WriteRun): number {
     return this.#bulk.sendInPlace(count, length, write);
   }
 

@@ -14,13 +14,23 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 import { PLAIN_HEADER, isPlain, readHeader } from '../ring/net-header.js';
 import type { NetHeader } from '../ring/net-header.js';
 
-/**
- * Writes one frame of `sendInPlace`.
- *
- * @param bytes  The frame's memory, with what was last written there: as long as the frame.
- * @param index  Which of the frames it is; the first is 0.
- */
-export type WriteFrame = (bytes: Uint8Array, index: number) => void;
+/** Frames of `sendInPlace` that lie together, and go out from there. */
+export interface FrameRun {
+  /**
+   * From the first byte of the first frame to the last of the last, with what earlier frames left there.
+   * What lies between two frames is not sent.
+   */
+  readonly bytes: Uint8Array;
+  /** Bytes from the beginning of a frame to that of the next. */
+  readonly stride: number;
+  /** Frames. */
+  readonly count: number;
+  /** Which of the call's frames is the first of these, counted from 0. */
+  readonly index: number;
+}
+
+/** Writes the frames of one run, before it returns. */
+export type WriteRun = (run: FrameRun) => void;
 
 /** Found once: to look it up on a slot's view costs half as much as copying a short frame does. */
 // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the view as `this`
@@ -46,8 +56,6 @@ export class Transmitter {
   readonly #headers: SlotHeaders;
   /** Slots that the caller writes. */
   readonly reserved: ReservedSlots;
-  /** Frames that the last {@link putWritten} offered. */
-  written = 0;
   /** Frames are being written in place, by a function of the caller's. */
   #writing = false;
   #restarts = 0;
@@ -235,50 +243,36 @@ export class Transmitter {
   }
 
   /**
-   * Offers frames that `write` writes in place: as many as were written when it throws, none when the
-   * ring began anew meanwhile, for then they lie in other slots than those that are next. How many is
-   * in {@link written}.
+   * Offers frames that `write` writes in place, in slots that lie together: none when it throws, nor when
+   * the ring began anew meanwhile, for then they lie in other slots than those that are next.
    *
-   * @param count  How many; no more than slots are free.
-   * @param first  The number of the first.
+   * @param count  How many at the most; no more than slots are free.
+   * @param index  The number of the first.
+   * @returns How many.
    */
-  putWritten(count: number, length: number, first: number, write: WriteFrame): void {
+  putWritten(count: number, length: number, index: number, write: WriteRun): number {
     const restarts = this.#restarts;
     const isRun = this.openRun(length, count);
     this.#queue.closeRun(); // nothing else is to be sent before these
-    const views = this.#views;
-    const mask = this.#queue.size - 1;
-    const next = this.#queue.nextAvail;
-    const end = (first + count) | 0;
-    let index = first | 0;
-    this.#writing = true;
-    try {
-      for (
-        const shift = (next - first) | 0, wanted = length | 0;
-        index < end;
-        index = (index + 1) | 0
-      ) {
-        const slot = isRun ? (shift + index) & mask : this.#queue.freeAt(index - first);
-        let bytes = views[slot] ?? NOTHING;
-        if (bytes.length !== wanted) {
-          bytes = this.#viewOfOne(slot, wanted);
-          if (bytes.length !== wanted) return; // the port was closed by the one before
-        }
-        write(bytes, index);
-      }
-    } finally {
-      const written = index - first;
-      this.#writing = false;
-      this.written = this.#restarts === restarts ? written : 0;
-      if (isRun) this.#queue.offerRun(this.written);
-      else this.#offerWritten(this.written, this.#headerSize + length);
-    }
+    const first = this.#queue.freeAt(0);
+    const inRow = this.#queue.freeInRow(count);
+    const bytes = this.#slots.run(first, inRow, length);
+    this.#write({ bytes, stride: this.#slots.stride, count: inRow, index }, first, write);
+    const isVoid = bytes.length === 0 || this.#restarts !== restarts; // closed, or begun anew
+    if (isVoid) return 0;
+    if (isRun) this.#queue.offerRun(inRow);
+    else for (let i = 0; i < inRow; i++) this.#queue.offerNext(this.#headerSize + length);
+    return inRow;
   }
 
-  #offerWritten(count: number, byteLength: number): void {
-    for (let i = 0; i < count; i++) {
-      const slot = this.#queue.offerNext(byteLength);
-      if (this.#headers.markedCount > 0) this.#headers.clean(slot);
+  /** The headers lie between the frames: whatever is written there does not stay. */
+  #write(run: FrameRun, first: number, write: WriteRun): void {
+    this.#writing = true;
+    try {
+      write(run);
+    } finally {
+      this.#writing = false;
+      if (run.bytes.length > 0) this.#headers.cleanRun(first, run.count);
     }
   }
 

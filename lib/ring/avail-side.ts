@@ -158,6 +158,17 @@ export abstract class AvailSide {
     return this.ids[(this.#nextAvail + index) & this.mask] ?? -1;
   }
 
+  /** How many of the next free descriptors, to `most`, follow one another in the table. */
+  freeInRow(most: number): number {
+    const limit = Math.min(most, this.free);
+    if (this.order.displaced === 0)
+      return Math.min(limit, this.size - (this.#nextAvail & this.mask));
+    const first = this.freeAt(0);
+    let count = Math.min(limit, 1);
+    while (count < limit && this.freeAt(count) === first + count) count++;
+    return count;
+  }
+
   /**
    * Takes the next free descriptor as it is written, but for the length, and offers it. What it names
    * may be written until {@link publish}.

@@ -101,3 +101,11 @@ export class Pages {
  * @throws {RangeError} They reach beyond either end.
  */
 export const { copyToStrides } = native;
+
+/**
+ * Writes zeros to `count` pieces of `length` bytes of `target`, the first at `at`, every other `stride`
+ * bytes behind the one before.
+ *
+ * @throws {RangeError} They reach beyond its end.
+ */
+export const { clearStrides } = native;

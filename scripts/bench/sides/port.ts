@@ -3,6 +3,7 @@ import { COUNTER_AT, GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
+import type { FrameRun } from '#lib/port/transmit';
 
 const QUEUE_SIZE = 1024;
 
@@ -21,13 +22,18 @@ function inPlace(port: Port, length: number): () => boolean {
   const frame = benchFrame(length);
   const at = COUNTER_AT; // a constant for the compiler, as it is in C
   let counter = 0;
-  const write = (bytes: Uint8Array) => {
-    if (counter < QUEUE_SIZE) bytes.set(frame);
-    bytes[at] = counter;
-    bytes[at + 1] = counter >>> 8;
-    bytes[at + 2] = counter >>> 16;
-    bytes[at + 3] = counter >>> 24;
-    counter = (counter + 1) | 0;
+  const template = ({ bytes, stride, count }: FrameRun) => {
+    for (let i = 0; i < count; i++) bytes.set(frame, i * stride);
+  };
+  const write = (run: FrameRun) => {
+    if (counter < QUEUE_SIZE) template(run);
+    const { bytes, stride } = run;
+    for (let to = at; to < bytes.length; to += stride, counter = (counter + 1) | 0) {
+      bytes[to] = counter;
+      bytes[to + 1] = counter >>> 8;
+      bytes[to + 2] = counter >>> 16;
+      bytes[to + 3] = counter >>> 24;
+    }
   };
   return () => port.sendInPlace(QUEUE_SIZE, length, write) === QUEUE_SIZE;
 }

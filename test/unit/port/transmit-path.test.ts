@@ -9,6 +9,7 @@ import { Arena, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
 import type { PortEvents } from '#lib/port/events';
 import { Reservation } from '#lib/port/reservations';
+import type { FrameRun } from '#lib/port/transmit';
 import { TransmitPath } from '#lib/port/transmit-path';
 import { DriverQueue } from '#lib/ring/driver-queue';
 import { HEADER_SIZE } from '#lib/ring/net-header';
@@ -290,10 +291,13 @@ describe('TransmitPath', () => {
     }
 
     writeSome(count: number, length: number): void {
-      path.sendInPlace(count, length, (bytes) => {
-        const frame = this.next(length);
-        bytes.set(frame);
-        this.sent.push(frame);
+      path.sendInPlace(count, length, (run) => {
+        run.bytes.fill(0xee); // also what lies between the frames: nothing of it may reach a header
+        for (let i = 0; i < run.count; i++) {
+          const frame = this.next(length);
+          run.bytes.set(frame, i * run.stride);
+          this.sent.push(frame);
+        }
       });
     }
 
@@ -541,7 +545,10 @@ describe('TransmitPath', () => {
   });
 
   describe('sendInPlace()', () => {
-    const write = (bytes: Uint8Array, index: number) => void bytes.fill(index + 1);
+    /** Each frame is full of its own number, counted from 1. */
+    const write = ({ bytes, stride, count, index }: FrameRun) => {
+      for (let i = 0; i < count; i++) bytes.fill(index + i + 1, i * stride, i * stride + 20);
+    };
 
     it('sends what was written, each frame with its number', () => {
       assert.equal(path.sendInPlace(3, 20, write), 3);
@@ -549,6 +556,43 @@ describe('TransmitPath', () => {
       for (const fill of [1, 2, 3]) assert.deepEqual(complete(), new Uint8Array(20).fill(fill));
       const { frames, bytes } = path.statistics();
       assert.deepEqual({ frames, bytes }, { frames: 3, bytes: 60 });
+    });
+
+    it('hands out frames that lie together in one piece, and begins another where the memory ends', () => {
+      assert.equal(path.sendInPlace(SIZE - 2, 20, write), SIZE - 2);
+      path.flush();
+      for (let i = 0; i < SIZE - 2; i++) complete();
+      const runs: [number, number, number][] = [];
+      path.sendInPlace(5, 20, (run) => {
+        runs.push([run.index, run.count, run.bytes.length]);
+        write(run);
+      });
+      const lengthOf = (count: number) => (count - 1) * STRIDE + 20;
+      assert.deepEqual(runs, [[0, 2, lengthOf(2)], [2, 3, lengthOf(3)]]); // prettier-ignore
+      path.flush();
+      for (const fill of [1, 2, 3, 4, 5]) {
+        assert.deepEqual(complete(), new Uint8Array(20).fill(fill));
+      }
+    });
+
+    it('lets nothing that is written between frames reach a header, also of a run that is not sent', () => {
+      path.sendInPlace(3, 20, (run) => {
+        run.bytes.fill(0xee);
+        write(run);
+      });
+      const failing = (run: FrameRun) => {
+        run.bytes.fill(0xee);
+        throw new Error('no more');
+      };
+      assert.throws(() => path.sendInPlace(2, 20, failing), /no more/);
+      for (let i = 0; i < 2; i++) path.send(new Uint8Array(20).fill(0xee), undefined);
+      path.flush();
+      for (const fill of [1, 2, 3, 0xee, 0xee]) {
+        const chain = device.pop();
+        assert.ok(chain);
+        const wanted = [...new Uint8Array(HEADER_SIZE), ...new Uint8Array(20).fill(fill)];
+        assert.deepEqual([...device.read(chain)], wanted);
+      }
     });
 
     it('takes as many as there is room for, and drain comes', async () => {
@@ -560,24 +604,21 @@ describe('TransmitPath', () => {
       assert.equal(path.sendInPlace(1, 20, write), 1);
     });
 
-    it('sends the frames before one whose writing throws, and not that one', () => {
-      const failing = (bytes: Uint8Array, index: number) => {
-        if (index === 2) throw new Error('no more');
-        write(bytes, index);
+    it('sends nothing of a run whose writing throws, and goes on with the next', () => {
+      const failing = () => {
+        throw new Error('no more');
       };
       assert.throws(() => path.sendInPlace(5, 20, failing), /no more/);
       path.flush();
-      assert.deepEqual(complete(), new Uint8Array(20).fill(1));
-      assert.deepEqual(complete(), new Uint8Array(20).fill(2));
       assert.equal(device.pop(), undefined);
       assert.equal(path.send(FRAME, undefined), true);
     });
 
-    it('lets nothing be sent while a frame is being written', () => {
+    it('lets nothing be sent while frames are being written', () => {
       const busy = { code: 'ERR_VHOST_STATE' };
       const reservation = path.reserve(20);
       assert.ok(reservation);
-      path.sendInPlace(1, 20, (bytes) => {
+      path.sendInPlace(1, 20, ({ bytes }) => {
         bytes.fill(7);
         assert.throws(() => path.send(FRAME, undefined), busy);
         assert.throws(() => path.sendInPlace(1, 20, write), busy);
@@ -595,22 +636,20 @@ describe('TransmitPath', () => {
 
     it('writes frames again when the ring begins anew while they are being written', () => {
       const seen: number[] = [];
-      const written = path.sendInPlace(3, 20, (bytes, index) => {
-        seen.push(index);
-        write(bytes, index);
-        if (seen.length === 2) path.recover(0, true);
+      const written = path.sendInPlace(3, 20, (run) => {
+        seen.push(run.index);
+        write(run);
+        if (seen.length === 1) path.recover(0, true);
       });
       assert.equal(written, 3);
-      assert.deepEqual(seen, [0, 1, 2, 0, 1, 2]);
+      assert.deepEqual(seen, [0, 0]);
       path.flush();
       for (const fill of [1, 2, 3]) assert.deepEqual(complete(), new Uint8Array(20).fill(fill));
       assert.equal(path.statistics().frames, 3);
     });
 
-    it('ends when the port is closed while a frame is being written', () => {
-      const seen: number[] = [];
-      const closing = (_: Uint8Array, index: number) => {
-        seen.push(index);
+    it('ends when the port is closed while frames are being written', () => {
+      const closing = () => {
         path.close();
       };
       assert.throws(() => path.sendInPlace(3, 20, closing), { code: 'ERR_VHOST_CLOSED' });

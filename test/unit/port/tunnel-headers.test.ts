@@ -137,8 +137,8 @@ describe('a port whose headers have 24 bytes', () => {
       for (let i = 0; i < SIZE; i++) path.send(PLAIN, undefined);
       assert.deepEqual(completeAll(), new Array<Buffer>(SIZE).fill(wanted));
       path.sendBatch({ bytes: Buffer.concat([PLAIN, PLAIN, PLAIN]), frameLength: PLAIN.length });
-      path.sendInPlace(3, PLAIN.length, (bytes) => {
-        bytes.set(PLAIN);
+      path.sendInPlace(3, PLAIN.length, ({ bytes, stride, count }) => {
+        for (let i = 0; i < count; i++) bytes.set(PLAIN, i * stride);
       });
       const reservation = path.reserve(PLAIN.length);
       reservation?.bytes.set(PLAIN);

@@ -308,6 +308,22 @@ describe('DriverQueue, the short way', () => {
     assert.equal(queue.openRun(10, 8), true);
   });
 
+  it('tells how many of the free descriptors follow one another, to the end of the table', () => {
+    const parts = rig(8);
+    const { queue, device } = parts;
+    assert.deepEqual([queue.freeInRow(8), queue.freeInRow(3), queue.freeInRow(0)], [8, 3, 0]);
+    for (let i = 0; i < 3; i++) turn(parts, 10);
+    assert.equal(queue.freeInRow(8), 5);
+    for (let i = 0; i < 8; i++) queue.offerNext(10);
+    assert.equal(queue.freeInRow(8), 0);
+    queue.publish();
+    for (const head of [5, 6, 7, 2, 1, 0, 3, 4]) device.push(head, 0);
+    device.publish();
+    queue.poll();
+    queue.releaseUsed();
+    assert.deepEqual([queue.freeInRow(8), queue.freeInRow(2)], [3, 2]);
+  });
+
   const endings: readonly (readonly [what: string, end: (queue: DriverQueue) => unknown])[] = [
     ['acquire()', (queue) => queue.acquire()],
     ['claim()', (queue) => queue.claim(3)],
@@ -506,6 +522,8 @@ describe('DriverQueue, the short way', () => {
       const { queue } = this.parts;
       if (!queue.openRun(4, most)) return;
       const ids = Array.from({ length: Math.min(most, queue.free) }, (_, i) => queue.freeAt(i));
+      const jump = ids.findIndex((id, i) => id !== (ids[0] ?? 0) + i);
+      assert.equal(queue.freeInRow(most), jump < 0 ? ids.length : jump);
       queue.offerRun(ids.length);
       for (const id of ids) this.fly(id, 4);
     }

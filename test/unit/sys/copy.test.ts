@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 
-import { Pages, copyToStrides } from '#lib/sys/pages';
+import { Pages, clearStrides, copyToStrides } from '#lib/sys/pages';
 
 const MOST = 2 ** 32 - 1;
 
@@ -58,5 +58,39 @@ describe('copyToStrides()', () => {
     copyToStrides(shared, 0, 8, source, 0, 4, 2);
     copyToStrides(shared, 4, 8, shared, 0, 4, 1);
     assert.deepEqual([...shared], [1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
+  });
+});
+
+describe('clearStrides()', () => {
+  it('writes zeros to pieces that lie apart, to the last byte, and touches nothing between', () => {
+    const target = new Uint8Array(14).fill(0xee);
+    clearStrides(target, 2, 5, 2, 3);
+    const between = Array<number>(3).fill(0xee);
+    assert.deepEqual([...target], [0xee, 0xee, 0, 0, ...between, 0, 0, ...between, 0, 0]);
+    clearStrides(target, MOST, MOST, MOST, 0);
+  });
+
+  const beyond: readonly (readonly [string, number, number, number, number])[] = [
+    ['a last piece beyond the target', 1, 12, 4, 2],
+    ['numbers whose product has more than 64 bits of room', MOST, MOST, MOST, MOST],
+    ['a piece longer than the target', 0, 1, 17, 1],
+  ];
+  for (const [what, at, stride, length, count] of beyond) {
+    it(`refuses ${what}, and writes nothing`, () => {
+      const target = new Uint8Array(16).fill(0xee);
+      assert.throws(() => {
+        clearStrides(target, at, stride, length, count);
+      }, RangeError);
+      assert.deepEqual(target, new Uint8Array(16).fill(0xee));
+    });
+  }
+
+  it('refuses a view whose memory is gone', () => {
+    const pages = Pages.allocate({ byteLength: 4096 });
+    const view = new Uint8Array(pages.buffer);
+    pages.close();
+    assert.throws(() => {
+      clearStrides(view, 0, 4, 4, 1);
+    }, RangeError);
   });
 });

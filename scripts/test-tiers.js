@@ -35,6 +35,7 @@ const USAGE = `usage: scripts/test [options] [${Object.keys(TIERS).join('|')}]..
 
   --kernel=LIST   run device tiers in the lab, once on each of these kernels: ${LAB_KERNELS.join(',')}
   --tables        write docs/kernels.md of what the device tiers asked these kernels
+  --resume        with --kernel: not where all of a tier has passed with these very sources, as committed
   --only=LIST     only the test files of these names, such as ping,stream`;
 
 /** The words of `--NAME=WORD,WORD`. */
@@ -46,7 +47,7 @@ function list(args, name) {
 
 function parse(args) {
   const names = args.filter((arg) => Object.hasOwn(TIERS, arg));
-  const options = args.filter((arg) => /^--((kernel|only)=|tables$)/.test(arg));
+  const options = args.filter((arg) => /^--((kernel|only)=|(tables|resume)$)/.test(arg));
   const kernels = list(args, 'kernel');
   const known = kernels.every((kernel) => LAB_KERNELS.includes(kernel));
   if (!known || names.length + options.length < args.length) {
@@ -55,7 +56,8 @@ function parse(args) {
   }
   const usual = Object.keys(TIERS).filter((name) => !TIERS[name].onRequest);
   const chosen = names.length > 0 ? names : usual;
-  return { kernels, only: list(args, 'only'), tables: args.includes('--tables'), names: chosen };
+  const [tables, resume] = ['--tables', '--resume'].map((option) => args.includes(option));
+  return { kernels, only: list(args, 'only'), tables, resume, names: chosen };
 }
 
 /** Why the device tiers cannot run on this machine itself; undefined when they can. */
@@ -145,6 +147,47 @@ function readCounts(title, file, status) {
   return { ...counts, failures: counts.failures.map((failure) => `${title}: ${failure}`) };
 }
 
+function git(...args) {
+  return spawnSync('git', args, { cwd: root, encoding: 'utf8' }).stdout?.trim();
+}
+
+/** Where results of these sources are kept; undefined where they are not as committed. */
+function keptFolder() {
+  const tree = git('rev-parse', 'HEAD^{tree}');
+  return tree && git('status', '--porcelain') === ''
+    ? path.join(root, 'out/kept', tree)
+    : undefined;
+}
+
+/** What a run in the lab left: its counts, and what it traced, if anything. */
+function copyResults({ title }, from, to) {
+  fs.mkdirSync(to, { recursive: true });
+  const names = ['json', 'trace'].map((kind) => `${title}.${kind}`);
+  const there = names.filter((name) => fs.existsSync(path.join(from, name)));
+  for (const name of there) fs.copyFileSync(path.join(from, name), path.join(to, name));
+}
+
+/** The counts of an earlier run of the same sources, whose files are those of this one then. */
+function resumed(run, folder) {
+  const kept = keptFolder();
+  const counts = `${run.title}.json`;
+  if (!kept || !fs.existsSync(path.join(kept, counts))) return undefined;
+  console.log(`\n=== ${run.title}: all of it has passed with these sources ===`);
+  copyResults(run, kept, folder);
+  return readCounts(run.title, path.join(folder, counts), 0);
+}
+
+/** All of a tier, on a kernel in the lab: what passed need not be run again. */
+function runOnKernel(run, folder, resume) {
+  const known = resume ? resumed(run, folder) : undefined;
+  if (known) return known;
+  const before = keptFolder();
+  const counts = runTier(run, [], folder);
+  const kept = keptFolder();
+  if (counts.failed === 0 && kept && kept === before) copyResults(run, folder, kept);
+  return counts;
+}
+
 /** The tables of what the runs in the lab traced; with --only, of these files alone. Of what failed: none. */
 function writeTables(folder, failed) {
   const files = fs.readdirSync(folder).filter((file) => file.endsWith('.trace'));
@@ -160,13 +203,14 @@ function writeTables(folder, failed) {
 }
 
 function main() {
-  const { kernels, only, tables, names } = parse(process.argv.slice(2));
+  const { kernels, only, tables, resume, names } = parse(process.argv.slice(2));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vhost-net-test-'));
   const total = { passed: 0, failed: 0, skipped: 0 };
   const failures = [];
   try {
     for (const run of names.flatMap((name) => runsOf(name, kernels))) {
-      const counts = runTier(run, only, folder);
+      const isWhole = run.kernel !== undefined && only.length === 0;
+      const counts = isWhole ? runOnKernel(run, folder, resume) : runTier(run, only, folder);
       for (const key of Object.keys(total)) total[key] += counts[key];
       failures.push(...counts.failures);
     }

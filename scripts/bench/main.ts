@@ -21,7 +21,11 @@ const ROOT = path.join(__dirname, '../../..');
 /** Seconds after which the lab is ended: a run takes 4 to 20, on a busy machine far more. */
 const LAB_SECONDS_PER_RUN = 30;
 
-const REAL_TIME: Pace = { warmUpMs: 1000, measureMs: 2000 };
+/** Under emulation an engine takes seconds until it has compiled what is called often. */
+const REAL_TIME: Pace = { warmUpMs: 5000, measureMs: 2000 };
+
+/** No program of a guest's is compiled while it runs. */
+const GUEST_TIME: Pace = { warmUpMs: 1000, measureMs: 2000 };
 
 /** When instructions are counted, this time is made of them: as much as the engine needs to settle. */
 const COUNTED_TIME: Pace = { warmUpMs: 6000, measureMs: 1000 };
@@ -40,10 +44,15 @@ function labTimeout(options: Options): string {
   return String(60 + LAB_SECONDS_PER_RUN * runs);
 }
 
+function paceOf({ icount, guests }: Options): Pace {
+  if (icount) return COUNTED_TIME;
+  return guests ? GUEST_TIME : REAL_TIME;
+}
+
 /** The command that measures, wherever it does. */
 function command(options: Options, folder: string, file: string): string[] {
   const { rounds, scenarios, guests, sides, icount, kernel } = options;
-  const plan: Plan = { file, rounds, scenarios, sides, pace: icount ? COUNTED_TIME : REAL_TIME };
+  const plan: Plan = { file, rounds, scenarios, sides, pace: paceOf(options) };
   const node = [process.execPath, ...(icount ? REPEATABLE : [])];
   const measure = [
     'unshare',

@@ -112,7 +112,7 @@ class Tcp implements Traffic {
   }
 }
 
-const WARM_UP_PINGS = 500;
+const WARM_UP_PINGS = 3000;
 const PINGS = 3000;
 
 /** So many ICMP echoes to the far end, one on its way at a time; the average, in milliseconds. */

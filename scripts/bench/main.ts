@@ -7,28 +7,24 @@ import path from 'node:path';
 
 import { compareInstructions } from './instructions.js';
 import { busyElsewhere, processorTimes } from './machine.js';
-import type { Plan } from './measure.js';
+import type { Plan, PlanPace } from './measure.js';
 import { USAGE, parseOptions } from './options.js';
 import type { Options } from './options.js';
 import { page } from './report-html.js';
 import { describe } from './report-text.js';
 import type { Results } from './results.js';
 import { SCENARIOS } from './scenarios.js';
-import type { Pace } from './traffic.js';
 
 const ROOT = path.join(__dirname, '../../..');
 
 /** Seconds after which the lab is ended: a run takes 4 to 20, on a busy machine far more. */
 const LAB_SECONDS_PER_RUN = 30;
 
-/** Under emulation an engine takes seconds until it has compiled what is called often. */
-const REAL_TIME: Pace = { warmUpMs: 5000, measureMs: 2000 };
+/** Under emulation it takes an engine ten seconds until it has compiled all that is called often. */
+const REAL_TIME: PlanPace = { warmUpMs: 1000, engineWarmUpMs: 12_000, measureMs: 2000 };
 
-/** No program of a guest's is compiled while it runs. */
-const GUEST_TIME: Pace = { warmUpMs: 1000, measureMs: 2000 };
-
-/** When instructions are counted, this time is made of them: as much as the engine needs to settle. */
-const COUNTED_TIME: Pace = { warmUpMs: 6000, measureMs: 1000 };
+/** When instructions are counted, this time is made of them. */
+const COUNTED_TIME: PlanPace = { warmUpMs: 6000, engineWarmUpMs: 6000, measureMs: 1000 };
 
 /** An engine that does the same work every time: no threads beside, no clocks, no chance. */
 const REPEATABLE = ['--single-threaded', '--predictable'];
@@ -44,15 +40,10 @@ function labTimeout(options: Options): string {
   return String(60 + LAB_SECONDS_PER_RUN * runs);
 }
 
-function paceOf({ icount, guests }: Options): Pace {
-  if (icount) return COUNTED_TIME;
-  return guests ? GUEST_TIME : REAL_TIME;
-}
-
 /** The command that measures, wherever it does. */
 function command(options: Options, folder: string, file: string): string[] {
   const { rounds, scenarios, guests, sides, icount, kernel } = options;
-  const plan: Plan = { file, rounds, scenarios, sides, pace: paceOf(options) };
+  const plan: Plan = { file, rounds, scenarios, sides, pace: icount ? COUNTED_TIME : REAL_TIME };
   const node = [process.execPath, ...(icount ? REPEATABLE : [])];
   const measure = [
     'unshare',

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 
+import { isGuestKind } from './guest-sides.js';
 import { disableIpv6 } from './network.js';
 import { median, summarize } from './results.js';
 import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
@@ -15,6 +16,11 @@ import { SIDES } from './sides.js';
 import type { Side } from './sides.js';
 import type { Pace } from './traffic.js';
 
+/** Sides that are compiled while they run take longer until they have settled. */
+export interface PlanPace extends Pace {
+  readonly engineWarmUpMs: number;
+}
+
 /** What is to be measured. */
 export interface Plan {
   /** Where the results go. */
@@ -23,7 +29,7 @@ export interface Plan {
   readonly scenarios: readonly string[];
   /** Only these; empty: all. */
   readonly sides: readonly string[];
-  readonly pace: Pace;
+  readonly pace: PlanPace;
 }
 
 /** One run of each round. The reference comes twice: equal sides, to see how much equal sides differ. */
@@ -56,12 +62,15 @@ async function runEntry(
   entry: Entry,
   scenario: Scenario,
   round: number,
-  pace: Pace,
+  { engineWarmUpMs, ...pace }: PlanPace,
 ): Promise<void> {
   if (entry.failure !== undefined) return;
   const what = `bench: ${scenario.name} round ${String(round)} ${entry.label}`;
   try {
-    const run = await runSide(entry.side, scenario, pace);
+    // A guest's frames pass no program that is compiled meanwhile.
+    const isCompiled = entry.side.engine === true && !isGuestKind(scenario.kind);
+    const warmUpMs = isCompiled ? engineWarmUpMs : pace.warmUpMs;
+    const run = await runSide(entry.side, scenario, { ...pace, warmUpMs });
     entry.runs.push(run);
     process.stderr.write(
       `${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`,

@@ -35,6 +35,8 @@ export interface Side {
   guest?(kind: GuestKind, tap: string): readonly string[] | Cannot;
   /** Says in its output that it is at work. Default: a line `ready`. */
   readonly ready?: RegExp;
+  /** Its program is compiled while it runs. */
+  readonly engine?: boolean;
 }
 
 const SCRIPTS = path.join(__dirname, 'sides');
@@ -120,14 +122,14 @@ function qemuSide(name: string, options: QemuOptions): Side {
 
 /** Every side, in the order in which they are printed. */
 export const SIDES: readonly Side[] = [
-  { name: 'vhost-net', command: (task) => port('copy', task), guest: machine },
-  { name: 'vhost-net-packed', command: (task) => port('packed', task) },
-  { name: 'vhost-net-inplace', command: (task) => port('inplace', task) },
+  { name: 'vhost-net', command: (task) => port('copy', task), guest: machine, engine: true },
+  { name: 'vhost-net-packed', command: (task) => port('packed', task), engine: true },
+  { name: 'vhost-net-inplace', command: (task) => port('inplace', task), engine: true },
   { name: 'c-ring', command: (task) => cRing('copy', task) },
   { name: 'c-ring-inplace', command: (task) => cRing('inplace', task) },
   { name: 'dpdk', command: testpmd, ready: /NIC statistics|packet forwarding - ports/ },
   { name: 'c-tap', command: cTap },
-  { name: 'node-tap', command: nodeTap },
+  { name: 'node-tap', command: nodeTap, engine: true },
   { name: 'bridge', command: bridge },
   {
     name: 'vhost-net-vmlinux',

@@ -112,7 +112,6 @@ class Tcp implements Traffic {
   }
 }
 
-const WARM_UP_PINGS = 3000;
 const PINGS = 3000;
 
 /** So many ICMP echoes to the far end, one on its way at a time; the average, in milliseconds. */
@@ -166,6 +165,6 @@ export function trafficFor(
     case 'tcp':
       return new Tcp(pace, network);
     case 'echo':
-      return new Pings(WARM_UP_PINGS, PINGS);
+      return new Pings(pace.warmUpMs, PINGS); // not by time: ping ends after a number
   }
 }

@@ -92,7 +92,8 @@ export class Blocking {
       if (done()) return true;
       if (!pair.closed) transmit.flush(); // what the end of a turn would do
       const left = deadline - performance.now();
-      if (left <= 0) return false;
+      // In a handler that a repair calls there is no worker to wait for.
+      if (left <= 0 || recovery.repairing) return false;
       const { calls, broken } = pair.wait(events, Math.ceil(Math.min(left, SLICE)));
       ring.called(calls);
       if (broken) recovery.report(ringBroken(broken));

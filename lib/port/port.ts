@@ -169,10 +169,11 @@ export class Port extends EventEmitter<PortEvents> {
    * Their memory holds what earlier frames left there. In `write` nothing can be sent by this port.
    *
    * @param count  How many.
-   * @param length  Bytes of each; 14 to what one slot holds, which is 1,518 and more.
+   * @param length  Bytes of each; 14 to the longest plain frame, which is the MTU and 18 more.
    * @param write  Called for each run of frames that lie together.
-   * @returns How many were sent: fewer when the ring is full, and then `drain` will come.
+   * @returns How many were sent: fewer when the ring is full, or nearly, and then `drain` will come.
    * @throws What `write` throws; the runs before are sent, this one is not.
+   * @throws {RangeError} or `TypeError`, naming what does not fit.
    * @throws {VhostError} `ERR_VHOST_CLOSED`, `ERR_VHOST_STATE` (called from `write`).
    */
   sendInPlace(count: number, length: number, write: WriteRun): number {
@@ -204,15 +205,15 @@ export class Port extends EventEmitter<PortEvents> {
     this.#transmit.flush();
   }
 
-  /** When the worker has taken every frame sent so far. */
+  /** When the worker has taken every frame sent so far. Rejects within `sendInPlace`, and as `close()` and repairs do. */
   drained(): Promise<void> {
     return this.#transmit.drained();
   }
 
   /**
    * For a Worker that wants no event loop: blocks this thread until frames come, and hands them to the
-   * `receive` handlers, as one batch, before it returns. Meanwhile the port is looked after as ever;
-   * its other events also come within the call, but `link`, which needs an event loop. With several
+   * `receive` handlers, as one batch, before it returns. Meanwhile the port is looked after as ever:
+   * `repair` and `error` come within the call; `link` and `drain` need an event loop. With several
    * queue pairs it is the first that is waited for: open a port with one for each Worker.
    *
    * @param timeoutMs  How long at the most; 0 looks once, `Infinity` waits for ever.
@@ -227,8 +228,8 @@ export class Port extends EventEmitter<PortEvents> {
   /**
    * The same as {@link send}, but blocks this thread while the ring is full.
    *
-   * @returns False: the time is over, nothing was taken.
-   * @throws What {@link send} and {@link receiveBlocking} throw.
+   * @returns False: nothing was taken, for the time is over, or a repair is handing over what had come.
+   * @throws What {@link send} throws, and `ERR_VHOST_STATE`: called on the main thread.
    */
   sendBlocking(bytes: Uint8Array, timeoutMs: number, header?: Readonly<NetHeader>): boolean {
     return this.#blocking.send(bytes, timeoutMs, header);

@@ -64,6 +64,8 @@ export class ReceivePath {
   /** Listeners that can't take more for now, whoever paused or resumed the port. */
   readonly #full = new Set<object>();
   #closed = false;
+  /** A handler has the batch, and may be waiting in a blocking call. */
+  #delivering = false;
   /** A turn is on its way, or running: the next call needs no other. */
   #busy = false;
 
@@ -113,7 +115,8 @@ export class ReceivePath {
 
   /**
    * The device has let go of the ring. What it had written is delivered, if anybody listens; a frame
-   * that it had not is still the kernel's.
+   * that it had not is still the kernel's. Within a handler nobody can be handed anything: then it is
+   * lost, and what the handler has stays its own until it returns.
    *
    * @param base  The avail index that the device would have read next.
    * @param anew  Whether the ring must begin anew; also when the device kept some of it.
@@ -121,9 +124,10 @@ export class ReceivePath {
    */
   recover(base: number, anew: boolean): number {
     if (!anew && this.#receiver.complete(base)) return base;
-    while (this.#batch.length > 0 || this.#salvage()) this.#deliverOrDrop();
+    if (this.#delivering) this.#dropWaiting();
+    else while (this.#batch.length > 0 || this.#salvage()) this.#deliverOrDrop();
     if (this.#closed) return 0;
-    this.#receiver.restart();
+    this.#receiver.restart(this.#batch);
     this.#publish();
     return 0;
   }
@@ -158,6 +162,7 @@ export class ReceivePath {
       if (!this.#wanted || !this.#collect()) return 0;
       const { length } = this.#batch;
       if (length > 0) {
+        this.#schedule(); // no call was asked for: the event loop, if it turns, is to look by itself
         this.#deliver();
         return length;
       }
@@ -279,6 +284,16 @@ export class ReceivePath {
     return this.#batch.length > 0;
   }
 
+  #dropWaiting(): void {
+    const waiting = new ReceiveBatch(this.#batch.queue);
+    try {
+      this.#receiver.collect(waiting, this.#queue.size);
+    } catch {
+      // What came before the nonsense counts.
+    }
+    this.#lost += waiting.length;
+  }
+
   /** What a handler throws must not end a repair half-way: it is thrown behind it. */
   #deliverOrDrop(): void {
     if (!this.#wanted) {
@@ -300,9 +315,11 @@ export class ReceivePath {
     this.#counters.frames += batch.length;
     this.#counters.bytes += batch.byteLength;
     this.#counters.batches++;
+    this.#delivering = true;
     try {
       this.#port.emit('receive', batch);
     } finally {
+      this.#delivering = false;
       // A handler may have closed the port: then there is no ring any more.
       if (!this.#closed) {
         this.#receiver.recycle(batch);

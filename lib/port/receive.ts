@@ -88,7 +88,7 @@ export class Receiver {
     this.#poison = poison;
     this.#onRelease = onRelease;
     this.#frames = Array.from({ length: slots.count }, (_, slot) => new Frame(slots, this, slot));
-    this.#postAll();
+    this.#postAll([]);
   }
 
   /** Whether the device has given back every buffer that it took, up to this avail index. */
@@ -100,10 +100,10 @@ export class Receiver {
     }
   }
 
-  /** Begins anew with a ring that the device does not use. Frames that are held stay so. */
-  restart(): void {
+  /** Begins anew with a ring that the device does not use. Frames that are held stay so, and those of a batch. */
+  restart(batch: ReceiveBatch): void {
     this.#queue.reset();
-    this.#postAll();
+    this.#postAll(batch);
   }
 
   /** Moves up to `most` frames into the batch. */
@@ -143,8 +143,8 @@ export class Receiver {
     this.#onRelease();
   }
 
-  #postAll(): void {
-    const held = this.#heldSlots();
+  #postAll(others: Iterable<Frame>): void {
+    const held = this.#heldSlots(others);
     const length = this.#headerSize + this.#slots.capacity;
     for (let slot = 0; slot < this.#slots.count; slot++) {
       this.#queue.setDescriptor(slot, this.#slots.address(slot), length, VRING_DESC_F_WRITE);
@@ -153,8 +153,8 @@ export class Receiver {
     while (this.#queue.offerNext(length) >= 0);
   }
 
-  #heldSlots(): Set<number> {
-    const kept = this.#frames.filter((frame) => frame.busy);
+  #heldSlots(others: Iterable<Frame>): Set<number> {
+    const kept = [...this.#frames.filter((frame) => frame.busy), ...others];
     return new Set(kept.flatMap((one) => [one.slot, ...one.extraSlots.slice(0, one.extraCount)]));
   }
 

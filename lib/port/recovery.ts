@@ -62,6 +62,8 @@ export class Recovery implements Borrower {
   readonly #borrowed = new Set<Arena>();
   /** What the rings are bound to. */
   #bound: BackendQueue | undefined;
+  /** A repair is at work; nobody has the rings. */
+  repairing = false;
   /** Frames to be sent lay in memory that went while the rings were stopped. */
   #evicted = false;
 
@@ -105,7 +107,7 @@ export class Recovery implements Borrower {
     });
   }
 
-  /** For who keeps the event loop from turning, outside of any handler: the looks and repairs that are due. */
+  /** For who keeps the event loop from turning: the looks and repairs that are due. */
   attend(): void {
     if (!this.#over && !this.#pending) this.#watchdog.lookWhenDue();
     if (!this.#pending) return;
@@ -208,11 +210,14 @@ export class Recovery implements Borrower {
       return;
     }
     let report: RepairReport;
+    this.repairing = true;
     try {
       report = this.#repair(fault);
     } catch (error) {
       this.#giveUp(fault, error);
       return;
+    } finally {
+      this.repairing = false;
     }
     // What a handler throws is no failure of the repair.
     if (!this.#over) this.#options.onRepair(report);

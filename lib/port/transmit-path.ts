@@ -1,13 +1,9 @@
-import type { EventEmitter } from 'node:events';
-
 import type { Arena, SlotArea } from './arena.js';
 import { atEndOfTurn } from './end-of-turn.js';
 import { MIN_FRAME } from './frame-limits.js';
-import type { TransmitLimits } from './frame-limits.js';
 import type { Frame } from './frame.js';
 import { Loans } from './loans.js';
 import { forwardHeader } from './offload.js';
-import type { PortEvents } from './events.js';
 import { ringBroken } from './receive-path.js';
 import { SoftwareOffload } from './software-offload.js';
 import { Reservations } from './reservations.js';
@@ -18,25 +14,13 @@ import { BATCH, BulkTransmit } from './transmit-bulk.js';
 import type { BulkPath, PackedFrames } from './transmit-bulk.js';
 import { Transmitter } from './transmit.js';
 import type { WriteRun } from './transmit.js';
+import type { TransmitPathOptions } from './transmit-options.js';
 import { TransmitWaiters, lost } from './transmit-waiters.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault, RingProgress } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
-
-/** What a transmit path works with. */
-export interface TransmitPathOptions {
-  readonly port: EventEmitter<PortEvents>;
-  readonly queueIndex?: number;
-  readonly queue: DriverQueue;
-  readonly slots: SlotArea;
-  readonly events: VringEvents;
-  readonly limits: TransmitLimits;
-  readonly onFault: (fault: Fault) => void;
-  /** Makes another port's memory known to the device; false when it can't be. */
-  readonly connect: (arena: Arena) => boolean;
-}
 
 /** How a ring goes on after the device had let go of it. */
 export interface RingRecovery {
@@ -248,9 +232,13 @@ export class TransmitPath {
   }
 
   drained(): Promise<void> {
-    if (this.#closed) return Promise.reject(closed());
-    this.flush();
-    return this.waiters.drained();
+    // What throws in here rejects.
+    return new Promise((resolve) => {
+      if (this.#closed) throw closed();
+      this.#transmitter.checkState();
+      this.flush();
+      resolve(this.waiters.drained());
+    });
   }
 
   /** Frames that the worker has not completed, and how far it is; nothing is taken back. */
@@ -348,7 +336,8 @@ export class TransmitPath {
   #forwardInSoftware(frame: Frame): boolean {
     if (this.#closed) throw closed();
     const finished = this.#software.finish(frame);
-    if (!this.#transmitter.hasRoomFor(finished)) return this.#refuse();
+    const slots = this.#transmitter.slotsFor(finished);
+    if (slots > this.#queue.free && !this.#makeRoom(slots)) return false;
     for (const bytes of finished) {
       this.#transmitter.put(bytes, undefined);
       this.#offered(bytes.length);

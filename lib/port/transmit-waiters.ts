@@ -81,12 +81,12 @@ export class TransmitWaiters {
   /** Somebody was refused: `drain` is to come. */
   wantRoom(): void {
     this.#needRoom = true;
-    this.#arm();
+    if (!this.#givenUp) this.#arm();
   }
 
   /** Frames that are out are to come back. */
   wantLoans(): void {
-    if (this.#options.loans.pressing && !this.#armed) this.#arm();
+    if (this.#options.loans.pressing && !this.#armed && !this.#givenUp) this.#arm();
   }
 
   /** A slot became free without the worker's doing; who was refused may wait for this very one. */
@@ -100,8 +100,19 @@ export class TransmitWaiters {
     const until = this.#completed + this.#options.queue.inFlight;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ until, resolve, reject });
-      this.look();
+      this.#lookSafely();
     });
+  }
+
+  /** What a handler of `drain` throws is none of who waits for frames. */
+  #lookSafely(): void {
+    try {
+      this.look();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
   }
 
   /** Takes back what is completed, and tells who waits. */
@@ -124,10 +135,11 @@ export class TransmitWaiters {
     for (const waiter of waiters) waiter.reject(error);
   }
 
-  /** The ring will not go on. */
+  /** The ring will not go on: there is nothing to wait for. */
   giveUp(error: Error): void {
     this.#givenUp = error;
     this.reject(error);
+    this.#rest();
   }
 
   close(error: Error): void {

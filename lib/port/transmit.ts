@@ -18,7 +18,7 @@ import type { NetHeader } from '../ring/net-header.js';
 export interface FrameRun {
   /**
    * From the first byte of the first frame to the last of the last, with what earlier frames left there.
-   * What lies between two frames is not sent.
+   * What lies between two frames is not sent. Not to be written to later: the headers of frames are there.
    */
   readonly bytes: Uint8Array;
   /** Bytes from the beginning of a frame to that of the next. */
@@ -29,7 +29,10 @@ export interface FrameRun {
   readonly index: number;
 }
 
-/** Writes the frames of one run, before it returns. */
+/**
+ * Writes the frames of one run, before it returns. A run is handed out again, with the same `index`, when
+ * a repair came meanwhile.
+ */
 export type WriteRun = (run: FrameRun) => void;
 
 /** Found once: to look it up on a slot's view costs half as much as copying a short frame does. */
@@ -163,17 +166,18 @@ export class Transmitter {
    * @throws {VhostError} `ERR_VHOST_STATE`: frames are being written in place.
    */
   accept(length: number, header: Readonly<NetHeader> | undefined): NetHeader | undefined {
-    this.#checkState();
+    this.checkState();
     return this.#limits.check(length, header);
   }
 
   /** Checks what is to be sent with a header that is not known yet. Throws what {@link accept} throws. */
   acceptLength(length: number): void {
-    this.#checkState();
+    this.checkState();
     this.#limits.checkLength(length);
   }
 
-  #checkState(): void {
+  /** @throws {VhostError} `ERR_VHOST_STATE`: frames are being written in place. */
+  checkState(): void {
     if (this.#writing) throw new VhostError('ERR_VHOST_STATE', 'a frame is being written in place');
   }
 
@@ -183,11 +187,11 @@ export class Transmitter {
   }
 
   /**
-   * Whether all of these can be put now, one after the other.
+   * How many slots all of these take, put one after the other.
    *
-   * @throws {RangeError} They never can: one is too long, or they are more than the whole ring holds.
+   * @throws {RangeError} They never can be: one is too long, or they are more than the whole ring holds.
    */
-  hasRoomFor(frames: CompleteFrames): boolean {
+  slotsFor(frames: CompleteFrames): number {
     this.accept(frames.length, undefined);
     const { size } = this.#queue;
     const slots =
@@ -196,7 +200,7 @@ export class Transmitter {
     if (slots > size) {
       throw misuse.range('frame', `finished in at most ${String(size)} slots`, slots);
     }
-    return slots <= this.#queue.free || (this.reclaim() > 0 && slots <= this.#queue.free);
+    return slots;
   }
 
   /** Begins a run of frames of one length, if every slot is ready for it: {@link putInRun}. */
@@ -257,23 +261,19 @@ export class Transmitter {
     const first = this.#queue.freeAt(0);
     const inRow = this.#queue.freeInRow(count);
     const bytes = this.#slots.run(first, inRow, length);
-    this.#write({ bytes, stride: this.#slots.stride, count: inRow, index }, first, write);
+    this.#writing = true;
+    try {
+      write({ bytes, stride: this.#slots.stride, count: inRow, index });
+    } finally {
+      this.#writing = false;
+      // The headers lie between the frames: whatever was written there does not stay.
+      if (bytes.length > 0) this.#headers.cleanRun(first, inRow);
+    }
     const isVoid = bytes.length === 0 || this.#restarts !== restarts; // closed, or begun anew
     if (isVoid) return 0;
     if (isRun) this.#queue.offerRun(inRow);
     else for (let i = 0; i < inRow; i++) this.#queue.offerNext(this.#headerSize + length);
     return inRow;
-  }
-
-  /** The headers lie between the frames: whatever is written there does not stay. */
-  #write(run: FrameRun, first: number, write: WriteRun): void {
-    this.#writing = true;
-    try {
-      write(run);
-    } finally {
-      this.#writing = false;
-      if (run.bytes.length > 0) this.#headers.cleanRun(first, run.count);
-    }
   }
 
   /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */

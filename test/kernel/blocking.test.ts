@@ -89,6 +89,28 @@ describeWith(['vhost', 'tun', 'root'], 'blocking calls', () => {
     assert.equal(a.statistics().transmit.frames, taken);
   });
 
+  it('keep the batch of a handler that waits while its port is repaired: nothing comes twice', () => {
+    const toA = new PatternFrames(A, B);
+    const seen: number[] = [];
+    a.on('receive', (batch) => {
+      const frames = Array.from(batch).filter(({ bytes }) => PatternFrames.is(bytes));
+      const numbers = () => frames.map(({ bytes }) => toA.check(bytes));
+      seen.push(...numbers());
+      if (seen.length !== 3) return;
+      const before = numbers();
+      network.ip('link', 'del', 'dev', 'a');
+      for (let i = 0; i < 2 * SIZE; i++) assert.equal(a.sendBlocking(patterns.make(i), LONG), true);
+      assert.deepEqual(numbers(), before);
+    });
+    for (let i = 0; i < 3; i++) assert.equal(b.sendBlocking(toA.make(i), LONG), true);
+    while (seen.length < 3) assert.ok(a.receiveBlocking(LONG) > 0, 'the time is over');
+    assert.equal(a.statistics().repairs, 1);
+    network.ip('link', 'set', 'dev', 'a', 'master', 'br0');
+    b.sendBlocking(toA.make(3), LONG);
+    while (seen.length < 4) assert.ok(a.receiveBlocking(LONG) > 0, 'the time is over');
+    assert.deepEqual(seen, [0, 1, 2, 3]);
+  });
+
   it('leave drain to who waits for it in the event loop', async () => {
     while (a.send(patterns.make(0)));
     const drain = once(a, 'drain', { signal: AbortSignal.timeout(LONG) });

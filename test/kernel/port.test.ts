@@ -181,6 +181,31 @@ describeWith(['vhost', 'tun', 'root'], 'Port', () => {
     assert.deepEqual([frames - before.frames, bytes - before.bytes], [COUNT, packed.length]);
   });
 
+  it('sendInPlace() sends what is written to its runs, whole and in their order', async () => {
+    const LENGTH = 64;
+    const COUNT = 5000;
+    const template = patterns.make(0).subarray(0, 60);
+    const got = collect(COUNT, (frame) => {
+      const bytes = Buffer.from(frame.bytes);
+      return { number: bytes.readUInt32BE(60), rest: bytes.subarray(0, 60).toString('hex') };
+    });
+    await paced(COUNT, (from, to) =>
+      a.sendInPlace(to - from, LENGTH, ({ bytes, stride, count, index }) => {
+        bytes.fill(0xff); // also what lies between, which is none of the frames
+        for (let i = 0; i < count; i++) {
+          const frame = Buffer.from(bytes.buffer, bytes.byteOffset + i * stride, LENGTH);
+          template.copy(frame);
+          frame.writeUInt32BE(from + index + i, 60);
+        }
+      }),
+    );
+    const rest = template.toString('hex');
+    assert.deepEqual(
+      await got,
+      Array.from({ length: COUNT }, (_, number) => ({ number, rest })),
+    );
+  });
+
   it('frames are borrowed: their slots are overwritten after the handler, unless they are held', async () => {
     const got = collect(2, (frame) => {
       const sequence = patterns.check(frame.bytes);

@@ -148,6 +148,39 @@ describe('ReceivePath', () => {
     assert.throws(() => kept[0]?.hold(), { code: 'ERR_VHOST_STATE' });
   });
 
+  it('goes on in the event loop after a blocking call that took frames', async () => {
+    const got: (number | undefined)[] = [];
+    port.on('receive', (batch) => got.push(batch.at(0).first[0]));
+    await settled();
+    arrive(1);
+    assert.equal(call.drain(), 1); // as a blocking call does
+    assert.equal(path.takeBatch(), 1);
+    await settled();
+    arrive(2);
+    await settled();
+    assert.deepEqual(got, [1, 2]);
+  });
+
+  it('keeps the batch of a handler that waits while the ring begins anew, and counts what came behind it', async () => {
+    let batches = 0;
+    port.on('receive', (batch) => {
+      if (batches++ > 0) return;
+      const { slot } = batch.at(0);
+      arrive(2);
+      path.recover(0, true);
+      device.reset();
+      assert.equal(batch.length, 1);
+      assert.equal(batch.at(0).first[0], 1);
+      const offered = Array.from({ length: SIZE }, () => device.pop()?.head);
+      assert.deepEqual([offered.includes(slot), offered.at(-1)], [false, undefined]);
+    });
+    arrive(1);
+    await settled();
+    assert.equal(batches, 1);
+    assert.equal(path.statistics().lost, 1);
+    assert.equal(device.waiting, 1, 'its slot came back when it had returned');
+  });
+
   describe('under loops', () => {
     /** More than a loop keeps. */
     const MANY = 5000;

@@ -119,6 +119,17 @@ describe('Recovery', () => {
     assert.deepEqual(errors, []);
   });
 
+  it('says that it is at work while a handler gets what had come, and not afterwards', async () => {
+    let during = false;
+    onDelivery = () => {
+      during = recovery.repairing;
+    };
+    assert.equal(recovery.repairing, false);
+    recovery.report(FAULT);
+    await turns();
+    assert.deepEqual([during, recovery.repairing, reports.length], [true, false, 1]);
+  });
+
   it('tells of the end once', async () => {
     startFails = true;
     recovery.report(FAULT);

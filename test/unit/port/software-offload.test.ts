@@ -141,6 +141,16 @@ describe('TransmitPath#forward() of unfinished frames', () => {
     assert.deepEqual(completeAll(), expected.map(plain));
   });
 
+  it('tells who waits for frames of those that it takes back to make room', async () => {
+    const { path, completeAll } = rig(NONE);
+    for (let i = 0; i < SIZE; i++) path.send(new Uint8Array(60), undefined);
+    const drained = path.drained();
+    completeAll();
+    assert.equal(path.forward(received(three)), true); // before the loop has turned
+    completeAll();
+    await drained;
+  });
+
   it('takes back first what is completed', () => {
     const { path, completeAll } = rig(NONE);
     for (let turn = 0; turn < 3; turn++) {

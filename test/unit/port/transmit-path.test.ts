@@ -4,6 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import fc from 'fast-check';
 
 import { SoftDevice } from '../../support/soft-device.js';
+import { VhostError } from '#lib/errors';
 import { GuestMemory } from '#lib/memory/guest-memory';
 import { Arena, SlotArea } from '#lib/port/arena';
 import { Frame } from '#lib/port/frame';
@@ -169,6 +170,38 @@ describe('TransmitPath', () => {
     }
     complete();
     await drained;
+  });
+
+  it('resolves drained() although a handler of drain throws, which nobody but the process hears of', async () => {
+    while (path.send(FRAME, undefined));
+    for (let i = 0; i < SIZE; i++) complete();
+    port.on('drain', () => {
+      throw new Error('a handler failed');
+    });
+    const uncaught = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    const thrown = once(process, 'uncaughtException');
+    try {
+      await path.drained();
+      assert.match(String(await thrown), /a handler failed/);
+    } finally {
+      for (const listener of uncaught) process.on('uncaughtException', listener);
+    }
+  });
+
+  it('keeps no process alive for a ring that will not go on', async () => {
+    let isHeld = false;
+    const call = events[1];
+    assert.ok(call);
+    call.ref = () => void (isHeld = true);
+    call.unref = () => void (isHeld = false);
+    while (path.send(FRAME, undefined));
+    const drained = path.drained();
+    assert.equal(isHeld, true);
+    path.giveUp(new VhostError('ERR_VHOST_QUEUE_BROKEN', 'no more'));
+    await assert.rejects(drained, { code: 'ERR_VHOST_QUEUE_BROKEN' });
+    assert.equal(path.send(FRAME, undefined), false);
+    assert.equal(isHeld, false);
   });
 
   it("refuses another port's reservation", () => {
@@ -593,6 +626,37 @@ describe('TransmitPath', () => {
         const wanted = [...new Uint8Array(HEADER_SIZE), ...new Uint8Array(20).fill(fill)];
         assert.deepEqual([...device.read(chain)], wanted);
       }
+    });
+
+    for (const count of [0, -1, 1e9]) {
+      it(`clears the headers between frames also when the function makes ${String(count)} of their count`, () => {
+        path.sendInPlace(3, 20, (run) => {
+          run.bytes.fill(0xee);
+          write(run);
+          Object.assign(run, { count, bytes: new Uint8Array(0), stride: 1 });
+        });
+        path.flush();
+        for (let i = 0; i < 3; i++) {
+          const chain = device.pop();
+          assert.ok(chain);
+          assert.deepEqual(
+            [...device.read(chain).subarray(0, HEADER_SIZE)],
+            [...new Uint8Array(HEADER_SIZE)],
+          );
+        }
+      });
+    }
+
+    it('refuses drained() while frames are being written, and drain still comes', async () => {
+      while (path.send(FRAME, undefined));
+      for (let i = 0; i < SIZE; i++) complete();
+      const drain = once(port, 'drain');
+      let refused: Promise<void> | undefined;
+      path.sendInPlace(1, 20, () => {
+        refused = path.drained();
+      });
+      await assert.rejects(refused ?? Promise.resolve(), { code: 'ERR_VHOST_STATE' });
+      await drain;
     });
 
     it('takes as many as there is room for, and drain comes', async () => {

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+
+import { Blocking } from '#lib/port/blocking';
+import type { BlockingOptions } from '#lib/port/blocking';
+
+describe('Blocking', () => {
+  /** A port whose ring is full, and whose worker takes nothing. */
+  function full(repairing: boolean, waits: number[]): Blocking {
+    const waiters = { called: () => undefined, nudge: () => undefined };
+    return new Blocking({
+      pair: {
+        closed: false,
+        transmit: { call: { closed: false } },
+        wait: (_: unknown, milliseconds: number) => {
+          waits.push(milliseconds);
+          return { calls: 0 };
+        },
+      },
+      transmit: { send: () => false, flush: () => undefined, waiters },
+      recovery: { repairing, attend: () => undefined },
+      onMainThread: true,
+    } as unknown as BlockingOptions);
+  }
+
+  it('does not wait for room in a handler that a repair calls: nobody would make any', () => {
+    const waits: number[] = [];
+    assert.equal(full(true, waits).send(new Uint8Array(60), Infinity, undefined), false);
+    assert.deepEqual(waits, []);
+  });
+
+  it('waits no longer than it was told to', () => {
+    const waits: number[] = [];
+    assert.equal(full(false, waits).send(new Uint8Array(60), 5, undefined), false);
+    assert.ok(waits.length > 0 && waits.every((milliseconds) => milliseconds <= 5));
+  });
+});

@@ -51,6 +51,7 @@ export type NativeVcpuCallback = (
 /** What vCPUs may take of an event loop. */
 export interface NativeLoopBudget {
   charge(milliseconds: number): void;
+  due(): number;
   /** Milliseconds spent, waits, milliseconds waited. */
   statistics(): number[];
 }

@@ -57,6 +57,12 @@ Napi::Value Budget::Charge(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// due(): milliseconds to wait before more is taken
+Napi::Value Budget::Due(const Napi::CallbackInfo& info) {
+  const uint64_t due = budget_ ? budget_->Due(uv_hrtime()) : 0;
+  return Napi::Number::New(info.Env(), Milliseconds(due));
+}
+
 /// statistics(): [milliseconds spent, waits, milliseconds waited]
 Napi::Value Budget::Statistics(const Napi::CallbackInfo& info) {
   Napi::Array out = Napi::Array::New(info.Env());
@@ -69,9 +75,10 @@ Napi::Value Budget::Statistics(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function Budget::Define(Napi::Env env) {
-  return DefineClass(env, "LoopBudget",
-                     {InstanceMethod<&Budget::Charge>("charge"),
-                      InstanceMethod<&Budget::Statistics>("statistics")});
+  return DefineClass(
+      env, "LoopBudget",
+      {InstanceMethod<&Budget::Charge>("charge"), InstanceMethod<&Budget::Due>("due"),
+       InstanceMethod<&Budget::Statistics>("statistics")});
 }
 
 void ExportBudget(Napi::Env env, Napi::Object exports) {

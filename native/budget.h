@@ -23,6 +23,7 @@ class Budget : public Napi::ObjectWrap<Budget> {
 
  private:
   Napi::Value Charge(const Napi::CallbackInfo& info);
+  Napi::Value Due(const Napi::CallbackInfo& info);
   Napi::Value Statistics(const Napi::CallbackInfo& info);
 
   std::shared_ptr<LoopBudget> budget_;

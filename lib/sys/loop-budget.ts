@@ -33,6 +33,11 @@ export class LoopBudget {
     this.native.charge(milliseconds);
   }
 
+  /** Milliseconds for which whoever takes of it without a vCPU has to wait; 0: not at all. */
+  due(): number {
+    return this.native.due();
+  }
+
   statistics(): LoopStatistics {
     const [milliseconds = 0, waits = 0, waitedMilliseconds = 0] = this.native.statistics();
     return { milliseconds, waits, waitedMilliseconds };

@@ -1,3 +1,4 @@
+import type { GuestWork } from './guest-limits.js';
 import type { GuestPair } from './guest-pair.js';
 import type { GuestPairs } from './guest-pairs.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
@@ -20,6 +21,7 @@ export interface GuestFault extends Fault {
 /** What a repair works with. */
 export interface GuestRepairOptions {
   readonly pairs: GuestPairs;
+  readonly work: GuestWork;
   /** Tells the guest. */
   readonly needsReset: () => void;
   readonly onFault: (fault: GuestFault) => void;
@@ -74,7 +76,9 @@ export class GuestRepair {
       },
     };
     return new Watchdog(subject, (fault) => {
-      this.mend(fault, pair);
+      this.#options.work.charged(() => {
+        this.mend(fault, pair);
+      });
     });
   }
 

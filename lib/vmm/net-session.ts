@@ -1,6 +1,7 @@
 import { ControlQueue } from './control-queue.js';
 import type { ControlQueueStatistics, NetCommands } from './control-queue.js';
 import type { GuestFilter, MacTable } from './guest-filter.js';
+import type { GuestWork } from './guest-limits.js';
 import type { GuestPairs } from './guest-pairs.js';
 import type { NetConfig } from './net-config.js';
 import { GUEST_OFFLOADS, forBackend, isConsistent } from './net-features.js';
@@ -27,8 +28,7 @@ export interface NetSessionOptions {
   readonly pairs: GuestPairs;
   readonly config: NetConfig;
   readonly filter: GuestFilter;
-  /** Does something for the driver outside of an access of its own. */
-  readonly charged: (body: () => void) => void;
+  readonly work: GuestWork;
   /** What the driver wrote can't be true, or what it asked for was refused by the host. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -49,7 +49,7 @@ export class NetSession implements NetCommands {
     this.features = features;
     this.#offloads = features & GUEST_OFFLOADS;
     this.#options = options;
-    this.#turns = new Turns(options.charged);
+    this.#turns = new Turns(options.work);
   }
 
   /** Of the driver's commands. */

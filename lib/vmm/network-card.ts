@@ -67,9 +67,7 @@ export class NetworkCard {
     this.device = new VirtioNetDevice({
       ...{ backend: this.#backend, memory, mac, queuePairs, queueSize, completeOnly },
       onFault: limits.limited(place.onFault),
-      charged: (body) => {
-        limits.charged(body);
-      },
+      work: limits,
       ...(mtu !== undefined && { mtu }),
     });
     undo.push(() => {

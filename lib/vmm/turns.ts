@@ -1,3 +1,5 @@
+import type { GuestWork } from './guest-limits.js';
+
 /** A clock, and what calls back later; it answers with how to take that back. */
 export interface TurnClock {
   now(): number;
@@ -14,29 +16,31 @@ const CLOCK: TurnClock = {
   },
 };
 
+/** Work without a budget: it takes half of the event loop's time at the most. */
+export const UNLIMITED: GuestWork = {
+  charged: (body) => {
+    body();
+  },
+  pause: (turn) => turn,
+};
+
 /**
- * Work that a guest can bring without end, done in turns: between two of them is a pause as long as the
- * first was, so that it never takes more than half of the event loop's time; and there is one at a time,
- * however often the guest asks for it.
+ * Work that a guest can bring without end, done in turns: between two of them is a pause, and there is
+ * one at a time, however often the guest asks for it.
  */
 export class Turns {
-  readonly #around: (body: () => void) => void;
+  readonly #work: GuestWork;
   readonly #clock: TurnClock;
   #takeBack: (() => void) | undefined;
   /** Changes with each stop. */
   #epoch = 0;
 
   /**
-   * @param around  Does a turn that comes by itself.
+   * @param work  Does a turn that comes by itself, and says how long the pause is.
    * @param clock  Default: the event loop's.
    */
-  constructor(
-    around = (body: () => void): void => {
-      body();
-    },
-    clock: TurnClock = CLOCK,
-  ) {
-    this.#around = around;
+  constructor(work: GuestWork = UNLIMITED, clock: TurnClock = CLOCK) {
+    this.#work = work;
     this.#clock = clock;
   }
 
@@ -60,9 +64,10 @@ export class Turns {
     const epoch = this.#epoch;
     const began = this.#clock.now();
     if (!turn() || epoch !== this.#epoch) return;
-    this.#takeBack = this.#clock.later(this.#clock.now() - began, () => {
+    const pause = this.#work.pause(this.#clock.now() - began);
+    this.#takeBack = this.#clock.later(pause, () => {
       this.#takeBack = undefined;
-      this.#around(() => {
+      this.#work.charged(() => {
         this.#take(turn);
       });
     });

@@ -2,11 +2,13 @@ import type { ControlQueueStatistics } from './control-queue.js';
 import { GuestFilter } from './guest-filter.js';
 import type { GuestRingStatistics } from './guest-pair.js';
 import { GuestPairs } from './guest-pairs.js';
+import type { GuestWork } from './guest-limits.js';
 import { GuestRepair, faultOf } from './guest-repair.js';
 import type { GuestFault } from './guest-repair.js';
 import { NetConfig } from './net-config.js';
 import { isConsistent, offeredToGuest } from './net-features.js';
 import { NetSession } from './net-session.js';
+import { UNLIMITED } from './turns.js';
 import type { DriverQueuePlace, VirtioDevice, VirtioTransport } from './virtio-device.js';
 import type { Backend } from '../dataplane/queue-pair.js';
 import { misuse } from '../errors.js';
@@ -38,8 +40,8 @@ export interface VirtioNetOptions {
   readonly vhostPath?: string;
   /** Something kept the rings from going on. */
   readonly onFault?: (fault: GuestFault) => void;
-  /** Does something for the guest outside of an access of its own. Default: does it. */
-  readonly charged?: (body: () => void) => void;
+  /** Default: whatever there is to do is done. */
+  readonly work?: GuestWork;
 }
 
 /** What is known of a device without asking the guest. */
@@ -105,7 +107,7 @@ export class VirtioNetDevice implements VirtioDevice {
       throw misuse.range('queuePairs', `an integer in 1..${String(most)}`, queuePairs);
     }
     this.#options = options;
-    const { charged = atOnce } = options;
+    const { work = UNLIMITED } = options;
     const mtu = options.mtu ?? backend.link().mtu;
     checkMtu(mtu);
     checkMac(options.mac);
@@ -119,13 +121,14 @@ export class VirtioNetDevice implements VirtioDevice {
       vhostPath: options.vhostPath,
       // The driver put something in it that nobody can serve.
       onBroken: (ring) => {
-        charged(() => {
+        work.charged(() => {
           this.#repair.mend({ cause: 'kernel', ring, message: `the worker gave ${ring} up` });
         });
       },
     });
     this.#repair = new GuestRepair({
       pairs: this.#pairs,
+      work,
       needsReset: () => this.#transport?.needsReset(),
       onFault: (fault) => {
         this.#fault(fault);
@@ -295,12 +298,12 @@ export class VirtioNetDevice implements VirtioDevice {
   }
 
   #begin(features: bigint): NetSession {
-    const { backend, memory, charged = atOnce } = this.#options;
+    const { backend, memory, work = UNLIMITED } = this.#options;
     return new NetSession(features, {
       ...{
         backend,
         memory,
-        charged,
+        work,
         pairs: this.#pairs,
         config: this.#config,
         filter: this.#filter,
@@ -343,10 +346,6 @@ export class VirtioNetDevice implements VirtioDevice {
     if (fault.cause === 'backend' && fault.outcome === 'repaired') this.announce();
     this.#options.onFault?.(fault);
   }
-}
-
-function atOnce(body: () => void): void {
-  body();
 }
 
 function checkMtu(mtu: number): void {

@@ -34,6 +34,14 @@ describe("the budget of an event loop's time", function () {
     assert.deepEqual(budget.statistics(), { milliseconds: 3.5, waits: 0, waitedMilliseconds: 0 });
   });
 
+  it('says for how long to wait before more is taken', () => {
+    const budget = new LoopBudget(0.5, 20);
+    assert.equal(budget.due(), 0);
+    budget.charge(120);
+    const due = budget.due(); // 100 to make up for and a burst, of which half comes by each millisecond
+    assert.ok(due > 200 && due <= 221, String(due));
+  });
+
   it('refuses what is no share and no time', () => {
     const wrong = [0, -1, 1.5, NaN, Infinity];
     for (const share of wrong) assert.throws(() => new LoopBudget(share, 1), RangeError);

@@ -21,6 +21,16 @@ describe('GuestLimits', () => {
     assert.equal(waits, 0);
   });
 
+  it('lets what has no end rest for as long as it worked, and until the share of all is made up for', () => {
+    const limits = new GuestLimits(0.1);
+    assert.equal(limits.pause(7), 7);
+    limits.budget.charge(1100); // a second was saved up
+    const pause = limits.pause(7);
+    assert.ok(pause > 900 && pause < 1200, String(pause));
+    limits.budget.charge(100); // another card's
+    assert.ok(limits.pause(7) > pause + 900);
+  });
+
   it('limits each kind of news by itself, and counts together what is not told', () => {
     const limits = new GuestLimits(0.5);
     const told = { faults: 0, failures: 0 };

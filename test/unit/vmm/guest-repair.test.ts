@@ -4,6 +4,7 @@ import { VhostError } from '#lib/errors';
 import type { GuestPairs } from '#lib/vmm/guest-pairs';
 import { GuestRepair, faultOf } from '#lib/vmm/guest-repair';
 import type { GuestFault } from '#lib/vmm/guest-repair';
+import { UNLIMITED } from '#lib/vmm/turns';
 
 /** What stands in for queue pairs and what is behind them. */
 class FakePairs {
@@ -38,6 +39,7 @@ describe("the repair of a guest's rings", () => {
     resets = 0;
     repair = new GuestRepair({
       pairs: pairs as unknown as GuestPairs,
+      work: UNLIMITED,
       needsReset: () => resets++,
       onFault: (fault) => faults.push(fault),
     });

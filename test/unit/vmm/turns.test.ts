@@ -29,14 +29,20 @@ describe('Turns', () => {
   let turns: Turns;
   let taken: number;
   let around: number;
+  let rest: (turn: number) => number;
 
   beforeEach(() => {
     timers = new Timers();
     around = 0;
-    turns = new Turns((body) => {
-      around++;
-      body();
-    }, timers.clock);
+    rest = (turn) => turn;
+    const work = {
+      charged: (body: () => void) => {
+        around++;
+        body();
+      },
+      pause: (milliseconds: number) => rest(milliseconds),
+    };
+    turns = new Turns(work, timers.clock);
     taken = 0;
   });
 
@@ -58,6 +64,13 @@ describe('Turns', () => {
     timers.fire();
     assert.deepEqual([taken, timers.pauses], [3, [7, 7, 7]]);
     assert.equal(around, 2, 'the first is part of what asked for it');
+  });
+
+  it('wait for as long as they are told to after one', () => {
+    rest = () => 40;
+    turns.begin(turn(7, true));
+    timers.fire();
+    assert.deepEqual(timers.pauses, [40, 40]);
   });
 
   it('are no more of them when somebody asks again and again meanwhile', () => {

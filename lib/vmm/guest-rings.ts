@@ -57,11 +57,27 @@ export class RingIndices {
 
   /** @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: more chains wait than there can be. */
   progress(): RingProgress {
-    const { used } = this;
-    const waiting = (loadAcquire(this.#avail, 0) - used) & 0xffff;
-    if (waiting <= this.#size) return { waiting, used };
-    throw corrupt(`${String(waiting)} chains wait in a ring of ${String(this.#size)}`);
+    return ringProgress(
+      this.#size,
+      () => this.used,
+      () => loadAcquire(this.#avail, 0),
+    );
   }
+}
+
+/**
+ * What two indices come to that others go on moving: between the two looks a worker may use more chains,
+ * and a driver offer as many again. Only what stands still can be judged.
+ *
+ * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: more chains wait than there can be.
+ */
+export function ringProgress(size: number, used: () => number, avail: () => number): RingProgress {
+  const before = used();
+  const waiting = (avail() - before) & 0xffff;
+  const now = used();
+  if (waiting <= size) return { waiting, used: before };
+  if (now !== before) return { waiting: size, used: now };
+  throw corrupt(`${String(waiting)} chains wait in a ring of ${String(size)}`);
 }
 
 /** The index of an avail or a used ring: both have it behind the flags. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 
 import { GuestMemory } from '#lib/memory/guest-memory';
-import { ringAddresses } from '#lib/vmm/guest-rings';
+import { ringAddresses, ringProgress } from '#lib/vmm/guest-rings';
 
 describe('ringAddresses()', () => {
   const PAGE = 4096;
@@ -54,5 +54,30 @@ describe('ringAddresses()', () => {
     const odd = new GuestMemory([region(0x10008, 0x7000008n)]);
     const there = { ...place, desc: 0x10010, avail: 0x12000, used: 0x13000 };
     assert.throws(() => ringAddresses(odd, there), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
+});
+
+describe('ringProgress()', () => {
+  /** The next of these at each look; the last again and again. */
+  const looks =
+    (...values: number[]) =>
+    () =>
+      (values.length > 1 ? values.shift() : values[0]) ?? 0;
+
+  it('counts what waits, also where the indices have wrapped', () => {
+    assert.deepEqual(ringProgress(64, looks(65_530), looks(4)), { waiting: 10, used: 65_530 });
+    assert.deepEqual(ringProgress(64, looks(7), looks(71)), { waiting: 64, used: 7 });
+  });
+
+  it('does not judge what moves on while it is looked at, however far', () => {
+    // A worker used 5,000 meanwhile, and the driver offered as many again.
+    assert.deepEqual(ringProgress(64, looks(0, 5000), looks(5050)), { waiting: 64, used: 5000 });
+  });
+
+  it('refuses more than a ring holds where the worker stands still', () => {
+    assert.throws(() => ringProgress(64, looks(7), looks(72)), {
+      code: 'ERR_VHOST_QUEUE_CORRUPT',
+      message: /65 chains wait in a ring of 64/,
+    });
   });
 });

@@ -50,8 +50,9 @@ export class GuestFilter {
   readonly possible: boolean;
 
   readonly #backend: Pick<Backend, 'setReceiveFilter' | 'lost'>;
-  /** The guest's own address; more where it may not have seen yet that it has another. */
-  #own: readonly Uint8Array[] = [];
+  #own: Uint8Array | undefined;
+  /** The address that the driver was told last, where it may not have seen yet that it has another. */
+  #told: Uint8Array | undefined;
   #promiscuous = true;
   #allMulticast = false;
   #table = EMPTY;
@@ -91,7 +92,8 @@ export class GuestFilter {
    * @throws {VhostSystemError} Of the backend.
    */
   setOwn(mac: Uint8Array): void {
-    this.#own = [mac];
+    this.#own = mac;
+    this.#told = undefined;
     this.#apply();
   }
 
@@ -101,7 +103,7 @@ export class GuestFilter {
    * @throws {VhostSystemError} Of the backend.
    */
   addOwn(mac: Uint8Array): void {
-    this.#own = [...this.#own, mac];
+    this.#told = mac;
     this.#apply();
   }
 
@@ -130,8 +132,9 @@ export class GuestFilter {
 
   #wanted(): ReceiveFilter {
     const { unicast, multicast } = this.#table;
+    const own = [this.#own, this.#told].filter((mac) => mac !== undefined);
     return {
-      unicast: [...this.#own, ...unicast],
+      unicast: [...own, ...unicast],
       multicast: this.#allMulticast ? 'all' : [BROADCAST, ...multicast],
     };
   }

@@ -7,7 +7,7 @@ import { KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE } fro
 /** Pins of an IOAPIC; the first 16 also have their place at the PICs. */
 const PINS = 24;
 const PIC_PINS = 8;
-/** `KVM_MAX_IRQ_ROUTES`. */
+/** `KVM_MAX_IRQ_ROUTES`: rows of the table, of which those of the pins are some. */
 const MOST = 4096;
 
 /** The table replaces whatever was there, so the pins are always part of it. */
@@ -33,7 +33,7 @@ export class KvmInterrupts implements Interrupts {
   }
 
   allocate(): number {
-    for (let gsi = PINS; gsi < MOST; gsi++) {
+    for (let gsi = PINS; gsi < PINS + MOST - PIN_ROUTES.length; gsi++) {
       if (this.#routes.has(gsi)) continue;
       this.#routes.set(gsi, undefined);
       return gsi;

@@ -218,7 +218,7 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#cycle?.vm.setLine(irq, level);
       },
       output: (bytes) => {
-        this.emit('output', bytes);
+        heard(() => this.emit('output', bytes));
       },
     });
     undo.push(() => {
@@ -235,7 +235,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...{ memory: this.#ram.memory, bus: this.#bus, limits: this.#limits },
       ...{ interrupts: this.#interrupts, doorbells: this.#doorbells },
       onFault: (fault: GuestFault, card: string) => {
-        this.emit('fault', fault, card);
+        heard(() => this.emit('fault', fault, card));
       },
       onFailure: (error: unknown) => {
         publishMachine(() => ({ state: 'fault', error: error as Error }));
@@ -249,6 +249,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       void this.stop();
     };
     signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted) abort(); // while it was about to begin
     undo.push(() => {
       signal?.removeEventListener('abort', abort);
     });
@@ -286,31 +287,35 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#finish(this.#options.onReset === 'reboot' ? 'reboot' : reset);
   }
 
-  /** The first word counts, but an end is more than a reboot. */
+  /** The first word counts, but an end is more than a reboot. It may come between two lives. */
   #finish(intent: Intent): void {
-    if (!this.#cycle) return;
     if (this.#intent === undefined || this.#intent === 'reboot') this.#intent = intent;
-    void this.#cycle.stop();
+    void this.#cycle?.stop();
   }
 
   #cycleEnded(cycle: PowerCycle, end: VcpuEnd): void {
-    const intent = this.#intent ?? this.#intentOf(end, cycle.refused);
-    this.#intent = undefined;
+    this.#intent ??= this.#intentOf(end, cycle.refused);
     try {
       this.#limits.charged(() => {
         this.#powerOff(cycle);
-        if (intent === 'reboot') this.#powerOn();
+        if (this.#intent === 'reboot') this.#powerOn();
       });
     } catch (error) {
       this.#takeDown(failed(error));
       return;
     }
-    if (intent !== 'reboot') {
-      this.#takeDown(intent);
+    if (this.#cycle) this.#begunAnew(this.#cycle);
+    else this.#takeDown(this.#intent as MachineEnd); // only a reboot begins another life
+  }
+
+  #begunAnew(cycle: PowerCycle): void {
+    if (this.#intent !== 'reboot') {
+      void cycle.stop(); // somebody has ended the machine while it was about to begin
       return;
     }
+    this.#intent = undefined;
     // One that lacks a vCPU does not begin: it is about to end.
-    if (this.#cycle?.refused) return;
+    if (cycle.refused) return;
     publishMachine(() => ({ state: 'reboot' }));
     this.emit('reboot');
   }
@@ -378,5 +383,16 @@ export class Machine extends EventEmitter<MachineEvents> {
     publishMachine(() => ({ state: 'ended', end }));
     this.#settle(end);
     this.emit('end', end);
+  }
+}
+
+/** What a listener throws is no failure of the machine's, and the process is told of it. */
+function heard(tell: () => void): void {
+  try {
+    tell();
+  } catch (error) {
+    setImmediate(() => {
+      throw error;
+    });
   }
 }

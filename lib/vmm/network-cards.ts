@@ -4,6 +4,7 @@ import type { NetworkCardPlace, NetworkCardStatistics } from './network-card.js'
 import type { PciBus } from './pci-bus.js';
 import type { OpenNet } from './plugged-nets.js';
 import { misuse } from '../errors.js';
+import { vhostParameters } from '../sys/module-parameters.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
 import type { UndoList } from '../undo.js';
 
@@ -24,6 +25,7 @@ export class NetworkCards {
     { bus, ...place }: NetworkCardsPlace,
     undo: UndoList,
   ): NetworkCards {
+    if (nets.length > 0) checkPieces(place.memory.regions.length);
     const cards = nets.map((net) => {
       const onFault = (fault: GuestFault) => {
         place.onFault(fault, card.name);
@@ -66,4 +68,12 @@ export class NetworkCards {
   statistics(): NetworkCardStatistics[] {
     return this.#cards.map((card) => card.statistics());
   }
+}
+
+/** Each piece of RAM is a row of a table of the worker's. @throws {RangeError} It has fewer. */
+function checkPieces(pieces: number): void {
+  const { maxMemRegions = pieces } = vhostParameters();
+  if (pieces <= maxMemRegions) return;
+  const expected = `memory in at most ${String(maxMemRegions)} pieces of 4 GiB, with network cards (vhost's max_mem_regions)`;
+  throw misuse.range('memoryMiB', expected, pieces);
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import path from 'node:path';
 import { setTimeout as elapse } from 'node:timers/promises';
@@ -39,6 +40,46 @@ describeWith(['kvm', 'root'], 'Machine#stop()', () => {
     await ended;
     assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
     assert.throws(() => machine.reboot(), { code: 'ERR_VHOST_CLOSED' });
+  }).timeout(BOOT);
+
+  for (const moment of [1, 10, 30]) {
+    it(`ends a machine in the midst of its reboot, at request ${String(moment)} to the kernel`, async () => {
+      const machine = await Machine.boot(guestFiles('6.1-cloud'));
+      let requests = 0;
+      const listener = () => {
+        if (++requests === moment) void machine.stop();
+      };
+      subscribe('vhost-net:ioctl', listener);
+      try {
+        machine.reboot();
+        assert.deepEqual(await machine.wait(), { reason: 'stopped', status: 0 });
+        assert.ok(requests >= moment);
+      } finally {
+        unsubscribe('vhost-net:ioctl', listener);
+        await machine.stop();
+      }
+    }).timeout(BOOT);
+  }
+
+  it('is not what a listener calls by throwing: the process is told, and the machine goes on', async () => {
+    const machine = await Machine.boot({
+      ...guestFiles('6.1-cloud'),
+      commandLine: 'console=ttyS0',
+    });
+    const uncaught = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    try {
+      const thrown = once(process, 'uncaughtException');
+      machine.once('output', () => {
+        throw new Error('a listener failed');
+      });
+      assert.match(String(await thrown), /a listener failed/);
+      await once(machine, 'output');
+      assert.equal(machine.running, true);
+    } finally {
+      for (const listener of uncaught) process.on('uncaughtException', listener);
+      assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+    }
   }).timeout(BOOT);
 
   it('is what an aborted signal calls', async () => {

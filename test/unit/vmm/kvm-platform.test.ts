@@ -48,6 +48,21 @@ describe('the interrupt lines of a machine', () => {
     assert.deepEqual(next.messages, [0x42]);
   });
 
+  it('are no more than a table has rows for, that of the pins included', () => {
+    const MOST = 4096; // KVM_MAX_IRQ_ROUTES
+    const lines = new KvmInterrupts();
+    let rows = 0;
+    const counting = { setRouting: (routes: readonly GsiRoute[]) => (rows = routes.length) };
+    const taken: number[] = [];
+    assert.throws(() => {
+      for (;;) taken.push(lines.allocate());
+    }, /all interrupt lines are taken/);
+    for (const gsi of taken) lines.route(gsi, GOOD);
+    lines.use(counting as unknown as KvmVm);
+    assert.equal(rows, MOST);
+    assert.ok(taken.every((gsi) => gsi < MOST));
+  });
+
   it('carry nothing to a virtual machine that is gone', () => {
     interrupts.use(undefined);
     const event = new EventFd();

@@ -91,6 +91,17 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a network card of a machine', () 
     network.exec('ethtool', '-K', tap, 'tx', 'on');
   }).timeout(BOOT);
 
+  it('has rings of another size when its driver wants them, each reset by itself', async () => {
+    const sizes = () => {
+      const [pair] = networked.guest.machine.card(0).statistics().device.pairs;
+      return [pair?.receive.size, pair?.transmit.size];
+    };
+    assert.deepEqual(sizes(), [QUEUE_SIZE, QUEUE_SIZE]);
+    await inGuest('ethtool -G eth0 rx 256 tx 128');
+    assert.deepEqual(sizes(), [256, 128]);
+    await networked.ping(100, '-i', '0.005');
+  }).timeout(BOOT);
+
   it('is told of a cable pulled and put back', async () => {
     const card = networked.guest.machine.card(0);
     const carrier = (state: number) =>

@@ -24,17 +24,12 @@ const OPTIONS = {
 /** Reads the command line; a string is the complaint about it. */
 export function vmOptions(args: readonly string[]): VmOptions | string {
   try {
-    const { values } = parseArgs({ args: [...args], options: OPTIONS });
+    const { values, tokens } = parseArgs({ args: [...args], options: OPTIONS, tokens: true });
     const { kernel, initrd, append, memory, cpus, reboot, json = false } = values;
     if (kernel === undefined) return '--kernel FILE is needed';
-    const { tap: taps = [], mac: macs = [] } = values;
-    if (macs.length > taps.length) return 'there are more --mac than --tap';
-    if (values.ovs !== undefined && taps.length === 0) return '--ovs needs a --tap';
     const ovs = values.ovs === undefined ? {} : { ovs: { bridge: values.ovs } };
-    const net = taps.map((tap, i) => {
-      const mac = macs[i];
-      return { backend: { tap, ...ovs }, ...(mac !== undefined && { mac }) };
-    });
+    const net = cardsOf(tokens).map(({ tap, ...mac }) => ({ backend: { tap, ...ovs }, ...mac }));
+    if (values.ovs !== undefined && net.length === 0) return '--ovs needs a --tap';
     const machine = {
       ...({ kernel, net, onReset: reboot ? 'reboot' : 'end' } as const),
       ...(initrd !== undefined && { initrd }),
@@ -46,6 +41,24 @@ export function vmOptions(args: readonly string[]): VmOptions | string {
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+interface Card {
+  readonly tap: string;
+  mac?: string;
+}
+
+/** An address is that of the tap that was named last. */
+function cardsOf(tokens: readonly { kind: string; name?: string; value?: unknown }[]): Card[] {
+  const cards: Card[] = [];
+  for (const { name, value } of tokens) {
+    if (name === 'tap') cards.push({ tap: String(value) });
+    if (name !== 'mac') continue;
+    const card = cards.at(-1);
+    if (!card || card.mac !== undefined) throw new Error('each --mac needs a --tap before it');
+    card.mac = String(value);
+  }
+  return cards;
 }
 
 function wholeNumber(option: string, text: string): number {

@@ -24,6 +24,15 @@ describe('vhost-net vm', () => {
     assert.deepEqual(options.machine.net, [{ backend: { tap: 'a', ovs: { bridge: 'br0' } } }]);
   });
 
+  it('gives an address to the tap that was named last', () => {
+    const options = vmOptions(['--kernel', 'k', '--tap', 'a', '--tap', 'b', '--mac', 'x']);
+    assert.ok(typeof options !== 'string');
+    assert.deepEqual(options.machine.net, [
+      { backend: { tap: 'a' } },
+      { backend: { tap: 'b' }, mac: 'x' },
+    ]);
+  });
+
   it('leaves to the machine what is not said', () => {
     assert.deepEqual(vmOptions(['--kernel', 'k']), {
       json: false,
@@ -36,7 +45,11 @@ describe('vhost-net vm', () => {
     [['--kernel', 'k', '--memory', '1.5'], /--memory takes a whole number, not '1.5'/],
     [['--kernel', 'k', '--cpus', '0'], /--cpus takes a whole number/],
     [['--kernel', 'k', '--ovs', 'br0'], /--ovs needs a --tap/],
-    [['--kernel', 'k', '--mac', '02:00:00:00:00:02'], /more --mac than --tap/],
+    [['--kernel', 'k', '--mac', '02:00:00:00:00:02'], /each --mac needs a --tap before it/],
+    [
+      ['--kernel', 'k', '--tap', 'a', '--mac', 'x', '--mac', 'y', '--tap', 'b'],
+      /each --mac needs a --tap before it/,
+    ],
     [['--kernel', 'k', '--disk', 'd'], /Unknown option '--disk'/],
     [['--kernel', 'k', 'further'], /Unexpected argument 'further'/],
   ] as const) {

@@ -68,7 +68,8 @@ export class Machine extends EventEmitter<MachineEvents> {
    * @throws {TypeError} or `RangeError`: an option does not fit, or the kernel not into the memory.
    * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: no kernel that can be booted, with the reason;
    * `ERR_VHOST_UNSUPPORTED`: KVM lacks something.
-   * @throws {VhostSystemError} A file, KVM or a backend can't be opened, or there is no thread for a vCPU.
+   * @throws {Error} A file can't be opened.
+   * @throws {VhostSystemError} KVM or a backend can't be opened, or there is no thread for a vCPU.
    */
   static async boot(options: MachineOptions): Promise<Machine> {
     const checked = checkMachineOptions(options);

@@ -39,6 +39,17 @@ describe('the tables of README', () => {
     );
   });
 
+  it('have every class and function of the package', () => {
+    const text = read('lib/index.ts').replace(/export type \{[^}]*\}/g, '');
+    const names = [...text.matchAll(/export \{([^}]*)\}/g)].flatMap(([, list = '']) =>
+      list.split(',').map((name) => name.trim()),
+    );
+    const values = names.filter((name) => name !== '' && !name.startsWith('VIRTIO_'));
+    assert.ok(values.includes('openPort'));
+    const own = values.filter((name) => !/Error$|^(Port|PortQueue|Frame|ReceiveBatch)$/.test(name));
+    assert.deepEqual(missing(own, 'API'), []);
+  });
+
   it('have every code of an error of the package', () => {
     const codes = [...read('lib/errors.ts').matchAll(/^ {2}\| '(ERR_VHOST_\w+)'/gm)];
     assert.ok(codes.length > 10);

@@ -293,8 +293,8 @@ export class VhostNet {
   }
 
   /**
-   * How long the worker looks for more work before it sleeps: it uses a CPU meanwhile.
-   * `VHOST_SET_VRING_BUSYLOOP_TIMEOUT`; the receive ring's counts while no frame is there, the
+   * How long the worker looks for more work before it sleeps: it uses a CPU meanwhile, and on Linux 7
+   * whatever changes or stops its rings waits, {@link close} as well. `VHOST_SET_VRING_BUSYLOOP_TIMEOUT`; the receive ring's counts while no frame is there, the
    * transmit ring's while no buffer is.
    *
    * @param microseconds  0 to 2^32-1; 0, the default, is off.

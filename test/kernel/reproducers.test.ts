@@ -30,7 +30,7 @@ function expected(name: string): string[] {
 
 describeWith(['vhost', 'tun', 'root'], 'the reproducers print what the page says:', () => {
   before(function () {
-    this.timeout(120_000); // ten compilations, where nobody made them before
+    this.timeout(120_000); // a dozen compilations, where nobody made them before
     if (KERNEL === undefined) this.skip();
     execFileSync(path.join(ROOT, 'scripts/reproducers'), { stdio: 'inherit' });
   });

@@ -116,7 +116,8 @@ export class IoctlSequences {
     () => `err ${this.#index()} ${this.#file()}`,
     () => `setendian ${this.#index()} ${String(this.#random.below(2))}`,
     () => `getendian ${this.#index()}`,
-    () => `setbusy ${this.#index()} ${this.#number()}`,
+    // On Linux 7 whoever changes the rings of a worker that polls waits for as long as it was told to.
+    () => `setbusy ${this.#index()} ${String(this.#random.pick([0, 1, 50, 1000]))}`,
     () => `getbusy ${this.#index()}`,
     () => this.#backend(),
     () => this.#backend(),

@@ -22,6 +22,8 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'a machine under traffic', () => {
     state = processState();
     network = new TestNetwork();
     networked = await NetworkedGuest.boot(network, { queuePairs: 2 }, { cpus: 2 });
+    // While the guest is away the host would give its address up, and a second of pings with it.
+    await networked.pinNeighbours();
   });
 
   after(async () => {

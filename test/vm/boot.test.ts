@@ -42,10 +42,11 @@ describeWith(['kvm', 'root'], 'Machine.boot()', () => {
       assert.equal(text, Array.from({ length: 400 }, (_, i) => String(i + 1)).join('\n'));
     }).timeout(BOOT);
 
-    it('has not waited for its share of the event loop', () => {
-      const { waits, milliseconds } = guest.machine.statistics().loop;
-      assert.equal(waits, 0);
+    it('tells what it took of the event loop, and how long it waited for its share', () => {
+      const { waits, waitedMilliseconds, milliseconds } = guest.machine.statistics().loop;
       assert.ok(milliseconds > 0);
+      // Whether it has to depends on the host: where all is emulated, an answer takes as long as what leads to it.
+      assert.equal(waitedMilliseconds > 0, waits > 0);
     });
 
     it('does nothing in user space while the guest sleeps', async () => {

@@ -75,5 +75,5 @@ function checkPieces(pieces: number): void {
   const { maxMemRegions = pieces } = vhostParameters();
   if (pieces <= maxMemRegions) return;
   const expected = `memory in at most ${String(maxMemRegions)} pieces of 4 GiB, with network cards (vhost's max_mem_regions)`;
-  throw misuse.range('memoryMiB', expected, pieces);
+  throw misuse.range('memoryMiB', expected, `${String(pieces)} pieces`);
 }

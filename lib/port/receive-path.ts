@@ -11,6 +11,7 @@ import type { ReceiveStatistics } from './statistics.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import type { Fault } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
+import { callListeners } from '../listeners.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 
 /** Frames in one batch: what fits in the nearest cache, and keeps the worker supplied with slots. */
@@ -294,20 +295,16 @@ export class ReceivePath {
     this.#lost += waiting.length;
   }
 
-  /** What a handler throws must not end a repair half-way: it is thrown behind it. */
+  /** What a handler throws is thrown behind the repair that this belongs to. */
   #deliverOrDrop(): void {
     if (!this.#wanted) {
       this.#lost += this.#batch.length;
       this.#receiver.recycle(this.#batch);
       return;
     }
-    try {
+    callListeners(() => {
       this.#deliver();
-    } catch (error) {
-      setImmediate(() => {
-        throw error;
-      });
-    }
+    });
   }
 
   #deliver(): void {

@@ -4,6 +4,7 @@ import type { Loans } from './loans.js';
 import type { PortEvents } from './events.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
 import { VhostError } from '../errors.js';
+import { callListeners } from '../listeners.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 
 /** What waiters work with. */
@@ -100,19 +101,11 @@ export class TransmitWaiters {
     const until = this.#completed + this.#options.queue.inFlight;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ until, resolve, reject });
-      this.#lookSafely();
-    });
-  }
-
-  /** What a handler of `drain` throws is none of who waits for frames. */
-  #lookSafely(): void {
-    try {
-      this.look();
-    } catch (error) {
-      setImmediate(() => {
-        throw error;
+      // What a handler of `drain` throws is none of who waits for frames.
+      callListeners(() => {
+        this.look();
       });
-    }
+    });
   }
 
   /** Takes back what is completed, and tells who waits. */

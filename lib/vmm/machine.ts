@@ -23,6 +23,7 @@ import { PluggedNets } from './plugged-nets.js';
 import { PowerCycle } from './power-cycle.js';
 import type { GuestFault } from './guest-repair.js';
 import { VhostError } from '../errors.js';
+import { callListeners } from '../listeners.js';
 import type { Kvm } from '../sys/kvm.js';
 import type { VcpuEnd } from '../sys/vcpu.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
@@ -219,7 +220,7 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#cycle?.vm.setLine(irq, level);
       },
       output: (bytes) => {
-        heard(() => this.emit('output', bytes));
+        callListeners(() => this.emit('output', bytes));
       },
     });
     undo.push(() => {
@@ -236,7 +237,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...{ memory: this.#ram.memory, bus: this.#bus, limits: this.#limits },
       ...{ interrupts: this.#interrupts, doorbells: this.#doorbells },
       onFault: (fault: GuestFault, card: string) => {
-        heard(() => this.emit('fault', fault, card));
+        callListeners(() => this.emit('fault', fault, card));
       },
       onFailure: (error: unknown) => {
         publishMachine(() => ({ state: 'fault', error: error as Error }));
@@ -384,16 +385,5 @@ export class Machine extends EventEmitter<MachineEvents> {
     publishMachine(() => ({ state: 'ended', end }));
     this.#settle(end);
     this.emit('end', end);
-  }
-}
-
-/** What a listener throws is no failure of the machine's, and the process is told of it. */
-function heard(tell: () => void): void {
-  try {
-    tell();
-  } catch (error) {
-    setImmediate(() => {
-      throw error;
-    });
   }
 }

@@ -241,12 +241,17 @@ export class QueuePair {
     running?.unwind();
   }
 
-  /** Avail indices from which the device would read on; exact only while stopped. */
+  /** Avail indices from which the device would read on, see {@link base}. */
   bases(): { receive: number; transmit: number } {
-    return {
-      receive: this.#vhost.getVringBase(VHOST_NET_VQ_RX),
-      transmit: this.#vhost.getVringBase(VHOST_NET_VQ_TX),
-    };
+    return { receive: this.base('receive'), transmit: this.base('transmit') };
+  }
+
+  /**
+   * The avail index from which the device would read on; exact only while stopped. Of a ring that runs
+   * it costs a wait until the worker has had its turn with it, or is done with polling.
+   */
+  base(ring: RingName): number {
+    return this.#vhost.getVringBase(INDEX[ring]);
   }
 
   /** Stops, ends the worker, closes every descriptor. */

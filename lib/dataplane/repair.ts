@@ -65,7 +65,8 @@ const PATIENCE = 2;
  */
 const SPINNING = 20e6;
 
-interface Look extends RingProgress {
+/** What is asked only of a ring that stands still: the worker would have to be waited for. */
+interface Standstill {
   readonly base: number;
   readonly cpuTime: number;
 }
@@ -78,7 +79,10 @@ export class Watchdog {
   readonly #subject: WatchdogSubject;
   readonly #onFault: (fault: Fault) => void;
   #timer: NodeJS.Timeout | undefined;
-  #before: Look | undefined;
+  /** The used index at the last look; undefined when there was nothing to wait for. */
+  #used: number | undefined;
+  /** Since when nothing moves. */
+  #standstill: Standstill | undefined;
   #strikes = 0;
   /** When the next look is to be. */
   #due = 0;
@@ -106,7 +110,12 @@ export class Watchdog {
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    this.#before = undefined;
+    this.#used = undefined;
+    this.#forgive();
+  }
+
+  #forgive(): void {
+    this.#standstill = undefined;
     this.#strikes = 0;
   }
 
@@ -129,39 +138,39 @@ export class Watchdog {
   }
 
   #lookAtTransmit(): Fault | undefined {
-    const now = this.#see();
-    const before = this.#before;
-    this.#before = now;
-    const still = now?.base === before?.base && now?.used === before?.used;
-    if (!before || !now || !still) {
-      this.#strikes = 0;
-      return undefined;
-    }
-    this.#strikes++;
-    // A worker that only missed its kick is not stuck.
-    if (this.#strikes < PATIENCE) this.#subject.kickTransmit();
-    return this.#strikes < PATIENCE ? undefined : this.#judge(before, now);
+    const { waiting, used } = this.#subject.transmitProgress();
+    const moved = waiting === 0 || used !== this.#used;
+    this.#used = waiting === 0 ? undefined : used;
+    if (!moved) return this.#lookAgain(waiting);
+    this.#forgive();
+    return undefined;
   }
 
-  /** Undefined when there is nothing to wait for. */
-  #see(): Look | undefined {
-    const progress = this.#subject.transmitProgress();
-    if (progress.waiting === 0) return undefined;
+  /** Nothing was completed since the last look, although there is something to. */
+  #lookAgain(waiting: number): Fault | undefined {
+    const before = this.#standstill;
+    const now = this.#ask();
+    this.#standstill = now;
+    // A worker that takes chains goes on, though it completes none.
+    this.#strikes = before && before.base !== now.base ? 1 : this.#strikes + 1;
+    if (before && this.#strikes >= PATIENCE) return this.#judge(before, now, waiting);
+    // A worker that only missed its kick is not stuck.
+    this.#subject.kickTransmit();
+    return undefined;
+  }
+
+  #ask(): Standstill {
     const { worker } = this.#subject;
-    return {
-      ...progress,
-      base: this.#subject.transmitBase(),
-      cpuTime: worker?.cpuTime ?? NaN,
-    };
+    return { base: this.#subject.transmitBase(), cpuTime: worker?.cpuTime ?? NaN };
   }
 
   /** A worker that wants to run and gets no CPU is not to blame. */
-  #judge(before: Look, now: Look): Fault | undefined {
+  #judge(before: Standstill, now: Standstill, waiting: number): Fault | undefined {
     const { worker } = this.#subject;
     const stuck = (how: string): Fault => ({
       cause: 'stuck',
       ring: 'transmit',
-      message: `${how} at avail index ${String(now.base)}, ${String(now.waiting)} frames waiting`,
+      message: `${how} at avail index ${String(now.base)}, ${String(waiting)} frames waiting`,
     });
     if (now.cpuTime - before.cpuTime >= SPINNING) return stuck('the worker spins');
     if (!worker || worker.sleeps) return stuck('the worker does not go on');

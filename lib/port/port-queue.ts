@@ -221,7 +221,7 @@ export class PortQueue {
 
   /** @internal With its rings stopped for good: what was to be sent and was not is lost. Its last counters. */
   abandon(): QueueStatistics {
-    this.transmitPath.recover(this.#pair.bases().transmit, true);
+    this.transmitPath.recover(this.#pair.base('transmit'), true);
     return this.statistics();
   }
 

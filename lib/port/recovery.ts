@@ -74,7 +74,7 @@ export class Recovery implements Borrower {
       worker: pair.worker,
       backendLost: () => this.#isLost(),
       transmitProgress: () => transmit.progress(),
-      transmitBase: () => pair.bases().transmit,
+      transmitBase: () => pair.base('transmit'),
       kickTransmit: () => {
         transmit.kick();
       },

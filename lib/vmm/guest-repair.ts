@@ -70,7 +70,7 @@ export class GuestRepair {
       worker: pair.pair.worker,
       backendLost: () => index === 0 && pairs.backendLost(),
       transmitProgress: () => pair.progress('transmit'),
-      transmitBase: () => pair.pair.bases().transmit,
+      transmitBase: () => pair.pair.base('transmit'),
       kickTransmit: () => {
         pair.pair.transmit.kick.signal();
       },

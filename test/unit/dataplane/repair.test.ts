@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+
+import { BACKEND_LOST, Watchdog } from '#lib/dataplane/repair';
+import type { WorkerThread } from '#lib/sys/worker-thread';
+
+const SPUN = 30e6; // nanoseconds of CPU time between two looks, more than any pause takes
+
+describe('Watchdog', () => {
+  let waiting: number;
+  let used: number;
+  let base: number;
+  let cpuTime: number;
+  let sleeps: boolean;
+  let lost: boolean;
+  let asked: number;
+  let kicks: number;
+  let watchdog: Watchdog;
+
+  beforeEach(() => {
+    waiting = 8;
+    used = base = cpuTime = asked = kicks = 0;
+    sleeps = lost = false;
+    const worker = {
+      get cpuTime() {
+        asked++;
+        return cpuTime;
+      },
+      get sleeps() {
+        return sleeps;
+      },
+    } as unknown as WorkerThread;
+    const subject = {
+      worker,
+      backendLost: () => lost,
+      transmitProgress: () => ({ waiting, used }),
+      transmitBase: () => {
+        asked++;
+        return base;
+      },
+      kickTransmit: () => {
+        kicks++;
+      },
+    };
+    watchdog = new Watchdog(subject, () => undefined);
+  });
+
+  function looks(count: number, between: () => void = () => undefined) {
+    return Array.from({ length: count }, () => {
+      const fault = watchdog.look();
+      between();
+      return fault?.cause;
+    });
+  }
+
+  it('asks vhost and the worker nothing while frames are completed, or there are none', () => {
+    const goOn = () => {
+      used += 100;
+      cpuTime += SPUN;
+    };
+    assert.deepEqual(looks(5, goOn), Array(5).fill(undefined));
+    waiting = 0;
+    assert.deepEqual(looks(5), Array(5).fill(undefined));
+    assert.deepEqual({ asked, kicks }, { asked: 0, kicks: 0 });
+  });
+
+  it('tells at the third look of a worker that spins, after it was kicked once', () => {
+    const spin = () => (cpuTime += SPUN);
+    assert.deepEqual(looks(3, spin), [undefined, undefined, 'stuck']);
+    assert.equal(kicks, 1);
+  });
+
+  it('tells at the third look of a worker that sleeps although there is work', () => {
+    sleeps = true;
+    assert.deepEqual(looks(3), [undefined, undefined, 'stuck']);
+  });
+
+  it('does not blame a worker that gets no CPU', () => {
+    assert.deepEqual(looks(6), Array(6).fill(undefined));
+  });
+
+  it('counts anew when the kick was all that had been missing', () => {
+    sleeps = true;
+    assert.deepEqual(looks(2), [undefined, undefined]);
+    used = 8;
+    assert.deepEqual(looks(2), [undefined, undefined]);
+    assert.deepEqual(looks(1), ['stuck']);
+  });
+
+  it('lets a worker go on that takes chains and completes none yet', () => {
+    const take = () => {
+      base++;
+      cpuTime += SPUN;
+    };
+    assert.deepEqual(looks(6, take), Array(6).fill(undefined));
+  });
+
+  it('tells of an interface that is gone at once, and asks nothing else', () => {
+    lost = true;
+    assert.equal(watchdog.look(), BACKEND_LOST);
+    assert.equal(asked, 0);
+  });
+
+  it('tells of indices that can not be true', () => {
+    const fail = () => {
+      throw new Error('the device used more than it was given');
+    };
+    const subject = { worker: undefined, backendLost: () => false, transmitProgress: fail };
+    const idle = { transmitBase: () => 0, kickTransmit: () => undefined };
+    const fault = new Watchdog({ ...subject, ...idle }, () => undefined).look();
+    assert.deepEqual(fault, {
+      cause: 'corrupt',
+      ring: 'transmit',
+      message: 'the device used more than it was given',
+    });
+  });
+});

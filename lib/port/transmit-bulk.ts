@@ -6,8 +6,11 @@ import type { DriverQueue } from '../ring/driver-queue.js';
 /** Frames after which the worker gets them although the caller goes on: it works while we do. */
 export const BATCH = 32;
 
-/** Frames that are copied, or written in place, at once: a step is to be paid for by many. */
-const AT_ONCE = 4 * BATCH;
+/**
+ * Frames that are copied, or written in place, at once: a step is to be paid for by many. A worker that
+ * has nothing to do gets the first of them sooner; one that is busy takes many times as long for each.
+ */
+const STEP = { least: 4 * BATCH, most: 16 * BATCH, forEachInFlight: 4 } as const;
 
 /** Bytes of one call: they are counted in 32 bits. */
 const LONGEST = 0xffffffff;
@@ -68,7 +71,7 @@ export class BulkTransmit {
     this.#checkLength(length);
     let done = 0;
     while (done < count && this.#hasRoom(count - done)) {
-      const most = Math.min(count - done, this.#queue.free, AT_ONCE);
+      const most = this.#step(count - done);
       if (this.#transmitter.copyToRun(bytes, done * length, length, most)) {
         this.#queue.offerRun(most);
         this.#path.offered(most * length);
@@ -93,7 +96,7 @@ export class BulkTransmit {
     this.#checkLength(length);
     let done = 0;
     while (done < count && this.#hasRoom(count - done)) {
-      const most = Math.min(count - done, this.#queue.free, AT_ONCE);
+      const most = this.#step(count - done);
       done += this.#writeRun(most, length, done, write);
     }
     return done;
@@ -110,6 +113,12 @@ export class BulkTransmit {
     this.#path.checkOpen();
     if (written > 0) this.#path.offered(written * length);
     return written;
+  }
+
+  #step(wanted: number): number {
+    const { free, inFlight } = this.#queue;
+    const busy = Math.min(STEP.most, inFlight * STEP.forEachInFlight);
+    return Math.min(wanted, free, Math.max(STEP.least, busy));
   }
 
   #checkLength(length: number): void {

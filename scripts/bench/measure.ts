@@ -98,10 +98,11 @@ async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResu
   };
 }
 
-function selfRatio(entries: readonly Entry[]): number {
+function selfRatio(entries: readonly Entry[]): number | null {
   const [first, second] = entries.filter(({ side }) => side.name === REFERENCE);
   const rates = (entry: Entry | undefined) => entry?.runs.map(({ rate }) => rate) ?? [];
-  return median(rates(second)) / median(rates(first));
+  const ratio = median(rates(second)) / median(rates(first));
+  return Number.isFinite(ratio) ? ratio : null;
 }
 
 /** What the scenarios need that a machine may not have loaded. */

@@ -1,4 +1,4 @@
-import { isMissing } from './results.js';
+import { isMissing, ratioText, ratioTo } from './results.js';
 import type { Results, ScenarioResult, SideResult } from './results.js';
 import { REFERENCE } from './scenarios.js';
 
@@ -58,11 +58,13 @@ function plot(scenario: ScenarioResult): string {
 }
 
 function row([name, side]: Measured, scenario: ScenarioResult): string {
-  const reference = scenario.sides[REFERENCE];
-  const ratio = reference && !isMissing(reference) ? reference.median / side.median : NaN;
   const { median, min, max, appNsPerFrame, workerNsPerFrame } = side;
   const figures = [median, min, max, appNsPerFrame, workerNsPerFrame].map(whole);
-  const cells = [escape(name), ...figures, ratio.toFixed(2), scenario.aa.toFixed(2)];
+  const cells = [
+    escape(name),
+    ...figures,
+    ...[ratioTo(side, scenario), scenario.aa].map(ratioText),
+  ];
   return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
 }
 

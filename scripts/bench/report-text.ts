@@ -1,4 +1,4 @@
-import { isMissing } from './results.js';
+import { isMissing, ratioText, ratioTo } from './results.js';
 import type { Results, ScenarioResult, SideResult } from './results.js';
 import { REFERENCE } from './scenarios.js';
 
@@ -20,10 +20,8 @@ function whole(value: number): string {
 }
 
 function row(name: string, side: SideResult, scenario: ScenarioResult): Row {
-  const reference = scenario.sides[REFERENCE];
-  const ratio = reference && !isMissing(reference) ? reference.median / side.median : NaN;
   const figures = [side.median, side.min, side.max, side.appNsPerFrame, side.workerNsPerFrame];
-  return [name, ...figures.map(whole), ratio.toFixed(2), scenario.aa.toFixed(2)];
+  return [name, ...figures.map(whole), ...[ratioTo(side, scenario), scenario.aa].map(ratioText)];
 }
 
 function table(rows: readonly Row[]): string {

@@ -1,3 +1,4 @@
+import { REFERENCE } from './scenarios.js';
 import type { Run } from './run-side.js';
 
 /** What a side came to over all rounds. */
@@ -19,8 +20,8 @@ export interface SideMissing {
 export interface ScenarioResult {
   readonly name: string;
   readonly unit: string;
-  /** The reference side against itself: how much equal sides differ in this run. */
-  readonly aa: number;
+  /** The reference side against itself: how much equal sides differ in this run; null without that side. */
+  readonly aa: number | null;
   readonly sides: Readonly<Record<string, SideResult | SideMissing>>;
 }
 
@@ -37,6 +38,17 @@ export interface Results {
 
 export function isMissing(side: SideResult | SideMissing): side is SideMissing {
   return 'skipped' in side;
+}
+
+/** How the reference side does beside this one; undefined without one of them. */
+export function ratioTo(side: SideResult, { sides }: ScenarioResult): number | undefined {
+  const reference = sides[REFERENCE];
+  return reference && !isMissing(reference) ? reference.median / side.median : undefined;
+}
+
+/** A ratio in a table. */
+export function ratioText(ratio: number | null | undefined): string {
+  return ratio?.toFixed(2) ?? '-';
 }
 
 export function median(values: readonly number[]): number {

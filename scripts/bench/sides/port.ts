@@ -20,20 +20,16 @@ function transmit(port: Port, send: () => boolean): void {
 /** Slots keep what was written to them: once every slot holds the frame, only its counter is new. */
 function inPlace(port: Port, length: number): () => boolean {
   const frame = benchFrame(length);
-  const at = COUNTER_AT; // a constant for the compiler, as it is in C
   let counter = 0;
   const template = ({ bytes, stride, count }: FrameRun) => {
     for (let i = 0; i < count; i++) bytes.set(frame, i * stride);
   };
   const write = (run: FrameRun) => {
     if (counter < QUEUE_SIZE) template(run);
-    const { bytes, stride } = run;
-    for (let to = at; to < bytes.length; to += stride, counter = (counter + 1) | 0) {
-      bytes[to] = counter;
-      bytes[to + 1] = counter >>> 8;
-      bytes[to + 2] = counter >>> 16;
-      bytes[to + 3] = counter >>> 24;
-    }
+    const { bytes, stride, count } = run;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let i = 0; i < count; i++) view.setUint32(i * stride + COUNTER_AT, counter + i, true);
+    counter = (counter + count) | 0;
   };
   return () => port.sendInPlace(QUEUE_SIZE, length, write) === QUEUE_SIZE;
 }

@@ -184,7 +184,9 @@ export class QueuePair {
     const signalled = EventFd.wait(milliseconds, events.call, receive.err, transmit.err);
     const calls = (signalled & 1) === 0 ? 0 : events.call.drain();
     if ((signalled & 6) === 0) return { calls };
-    return { calls, broken: (signalled & 2) !== 0 ? 'receive' : 'transmit' };
+    const broken = (signalled & 2) !== 0 ? 'receive' : 'transmit';
+    this[broken].err.drain(); // where nobody mends it, it is told once
+    return { calls, broken };
   }
 
   /**

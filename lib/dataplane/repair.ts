@@ -96,7 +96,8 @@ export class Watchdog {
   start(): void {
     this.stop();
     this.#timer = setInterval(() => {
-      this.#lookAndTell();
+      // Not if somebody has looked just now: nothing could have moved since.
+      if (this.#due - performance.now() < PERIOD / 2) this.#lookAndTell();
     }, PERIOD);
     this.#timer.unref();
     this.#due = performance.now() + PERIOD;
@@ -127,11 +128,8 @@ export class Watchdog {
 
   /** One look; undefined when all is well, or may still become so. */
   look(): Fault | undefined {
-    if (this.#subject.backendLost()) {
-      return BACKEND_LOST;
-    }
     try {
-      return this.#lookAtTransmit();
+      return this.#subject.backendLost() ? BACKEND_LOST : this.#lookAtTransmit();
     } catch (error) {
       return { cause: 'corrupt', ring: 'transmit', message: (error as Error).message };
     }

@@ -1,5 +1,6 @@
 import { isMainThread } from 'node:worker_threads';
 
+import type { Arena } from './arena.js';
 import type { ReceivePath } from './receive-path.js';
 import { ringBroken } from './receive-path.js';
 import type { Recovery } from './recovery.js';
@@ -14,6 +15,9 @@ import type { NetHeader } from '../ring/net-header.js';
  */
 const SLICE = 200;
 
+/** The same while slots are lent without which nothing may be received: their return wakes nobody. */
+const LOAN_SLICE = 1;
+
 /** Who counts the worker's calls. */
 interface Called {
   called(count: number): void;
@@ -22,6 +26,7 @@ interface Called {
 /** What blocking calls work with. */
 export interface BlockingOptions {
   readonly pair: QueuePair;
+  readonly arena: Arena;
   readonly receive: ReceivePath;
   readonly transmit: TransmitPath;
   readonly recovery: Recovery;
@@ -46,8 +51,23 @@ export class Blocking {
     const { pair, receive } = this.#options;
     receive.checkBlocking();
     let taken = 0;
-    this.#until(timeoutMs, pair.receive, receive, () => (taken = receive.takeBatch()) > 0);
+    this.#until(timeoutMs, pair.receive, receive, () => {
+      this.#recall();
+      return (taken = receive.takeBatch()) > 0;
+    });
     return taken;
+  }
+
+  /** What is lent comes back where somebody looks: there is no loop here in which a call would be heard. */
+  #recall(): void {
+    const { arena, transmit } = this.#options;
+    if (arena.receiveSlots.out === 0) return;
+    transmit.hasten();
+    arena.recall();
+  }
+
+  get #slice(): number {
+    return this.#options.arena.receiveSlots.pressing ? LOAN_SLICE : SLICE;
   }
 
   /** Waits for room. False: the time is over, nothing was taken. */
@@ -90,11 +110,13 @@ export class Blocking {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       if (done()) return true;
+      const failure = recovery.failure(events === pair.receive ? 'receive' : 'transmit');
+      if (failure) throw failure; // nobody will do anything for this ring any more
       if (!pair.closed) transmit.flush(); // what the end of a turn would do
       const left = deadline - performance.now();
       // In a handler that a repair calls there is no worker to wait for.
       if (left <= 0 || recovery.repairing) return false;
-      const { calls, broken } = pair.wait(events, Math.ceil(Math.min(left, SLICE)));
+      const { calls, broken } = pair.wait(events, Math.ceil(Math.min(left, this.#slice)));
       ring.called(calls);
       if (broken) recovery.report(ringBroken(broken));
       recovery.attend();

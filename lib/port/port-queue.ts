@@ -147,6 +147,7 @@ export class PortQueue {
     });
     this.blocking = new Blocking({
       pair,
+      arena,
       receive: this.receivePath,
       transmit: this.transmitPath,
       recovery: this.recovery,
@@ -217,6 +218,13 @@ export class PortQueue {
       worker: this.worker,
       repairs: this.recovery.repairs,
     };
+  }
+
+  /** @internal Asks for what others still send of its memory; whether there is any. */
+  recall(): boolean {
+    const { receiveSlots } = this.#arena;
+    if (receiveSlots.out > 0) this.#arena.recall();
+    return receiveSlots.out > 0;
   }
 
   /** @internal With its rings stopped for good: what was to be sent and was not is lost. Its last counters. */

@@ -169,7 +169,7 @@ export class Port extends EventEmitter<PortEvents> {
    * Their memory holds what earlier frames left there. In `write` nothing can be sent by this port.
    *
    * @param count  How many.
-   * @param length  Bytes of each; 14 to the longest plain frame, which is the MTU and 18 more.
+   * @param length  Bytes of each; 14 to what one slot holds, and no longer than a plain frame may be.
    * @param write  Called for each run of frames that lie together.
    * @returns How many were sent: fewer when the ring is full, or nearly, and then `drain` will come.
    * @throws What `write` throws; the runs before are sent, this one is not.
@@ -219,7 +219,8 @@ export class Port extends EventEmitter<PortEvents> {
    * @param timeoutMs  How long at the most; 0 looks once, `Infinity` waits for ever.
    * @returns How many frames there were; 0: the time is over.
    * @throws {VhostError} `ERR_VHOST_STATE`: called on the main thread without the option
-   * `blockMainThread`, in a `receive` handler, without one, or while paused; `ERR_VHOST_CLOSED`.
+   * `blockMainThread`, in a `receive` handler, without one, or while paused; `ERR_VHOST_CLOSED`; and
+   * the error of a ring that was given up.
    */
   receiveBlocking(timeoutMs: number): number {
     return this.#blocking.receive(timeoutMs);

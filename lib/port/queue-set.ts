@@ -189,7 +189,7 @@ export class QueueSet {
       this.#leaving = [];
       throw error;
     }
-    if (!this.#closed) this.#retire();
+    if (!this.#closed) await this.#retire();
   }
 
   /** When the queues that leave have nothing more to do, their rings stop and the backend lets go of them. */
@@ -212,13 +212,17 @@ export class QueueSet {
     }
   }
 
-  /** Hands over what had come; what was given to them since they were drained is lost, and counted. */
-  #retire(): void {
+  /**
+   * Hands over what had come, and waits until other ports have sent what they forward of it. What was given
+   * to these queues since they were drained is lost, and counted.
+   */
+  async #retire(): Promise<void> {
     const leaving = this.#leaving;
     try {
       for (const { receivePath } of leaving) receivePath.finish();
-      if (this.#closed) return; // by a handler
-      for (const queue of leaving) this.#sumUp(queue.abandon());
+      const counters = this.#closed ? [] : leaving.map((queue) => queue.abandon()); // by a handler
+      for (const queue of leaving) await recalled(queue);
+      if (!this.#closed) for (const last of counters) this.#sumUp(last);
     } finally {
       this.#leaving = [];
       if (!this.#closed) takeDown(leaving);
@@ -245,6 +249,14 @@ async function idle(queue: PortQueue): Promise<void> {
     const { frames } = queue.receivePath.statistics();
     if (frames === before && queue.worker?.sleeps !== false) return;
     before = frames;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** When no other port has anything of its memory to send; it has a second for that. */
+async function recalled(queue: PortQueue): Promise<void> {
+  const deadline = performance.now() + LONGEST_DRAIN;
+  while (!queue.closed && queue.recall() && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -159,6 +159,7 @@ export class ReceivePath {
 
   /** One batch for the handlers; how many frames. 0: none are there, and a call was asked for. */
   takeBatch(): number {
+    this.#publish(); // what was released since the last one, and no turn ended
     do {
       if (!this.#wanted || !this.#collect()) return 0;
       const { length } = this.#batch;
@@ -265,12 +266,17 @@ export class ReceivePath {
   #collect(): boolean {
     try {
       this.#receiver.collect(this.#batch, BATCH);
-      if (this.#describe) for (const frame of this.#batch) this.#describe(frame);
       return true;
     } catch (error) {
       this.#onFault({ cause: 'corrupt', ring: 'receive', message: (error as Error).message });
       return false;
+    } finally {
+      this.#describeAll(); // also what came before the nonsense
     }
+  }
+
+  #describeAll(): void {
+    if (this.#describe) for (const frame of this.#batch) this.#describe(frame);
   }
 
   /** Whether there is something that was written before the device let go. */
@@ -281,7 +287,7 @@ export class ReceivePath {
     } catch {
       // What came before the nonsense is in the batch.
     }
-    if (this.#describe) for (const frame of this.#batch) this.#describe(frame);
+    this.#describeAll();
     return this.#batch.length > 0;
   }
 

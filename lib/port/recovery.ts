@@ -2,7 +2,7 @@ import type { Arena, Borrower } from './arena.js';
 import type { ReceivePath } from './receive-path.js';
 import type { RingRecovery, TransmitPath } from './transmit-path.js';
 import type { Backend, BackendQueue } from '../backend/backend.js';
-import type { QueuePair } from '../dataplane/queue-pair.js';
+import type { QueuePair, RingName } from '../dataplane/queue-pair.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
 import type { Fault, FaultCause, FaultyRing } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
@@ -56,8 +56,9 @@ export class Recovery implements Borrower {
   #repairs = 0;
   #pending: NodeJS.Immediate | undefined;
   #fault: Fault | undefined;
-  /** Closed, or given up: then one error was enough. */
-  #over = false;
+  #closed = false;
+  /** Why a ring will not go on; nothing is mended any more then. */
+  readonly #failed = new Map<RingName, VhostError>();
   /** Other ports' memory that the device may read. */
   readonly #borrowed = new Set<Arena>();
   /** What the rings are bound to. */
@@ -99,7 +100,7 @@ export class Recovery implements Borrower {
 
   /** A fault was seen. It is mended in a turn of its own, so that no handler runs meanwhile. */
   report(fault: Fault): void {
-    if (this.#over || this.#pending) return;
+    if (this.#closed || this.#pending || this.#hopeful(fault).length === 0) return;
     this.#watchdog.stop();
     this.#fault = fault;
     this.#pending = setImmediate(() => {
@@ -109,7 +110,7 @@ export class Recovery implements Borrower {
 
   /** For who keeps the event loop from turning: the looks and repairs that are due. */
   attend(): void {
-    if (!this.#over && !this.#pending) this.#watchdog.lookWhenDue();
+    if (!this.#closed && !this.#pending) this.#watchdog.lookWhenDue();
     if (!this.#pending) return;
     clearImmediate(this.#pending);
     this.#mend();
@@ -151,7 +152,18 @@ export class Recovery implements Borrower {
   }
 
   giveBack(): void {
-    this.#options.transmit.reclaim();
+    this.#options.transmit.hasten();
+  }
+
+  /** Why this ring will not go on; undefined while it may. */
+  failure(ring: RingName): VhostError | undefined {
+    return this.#failed.get(ring);
+  }
+
+  /** The rings that a fault concerns, of those that have not been given up. */
+  #hopeful({ ring }: Fault): RingName[] {
+    const concerned: readonly RingName[] = ring === 'both' ? ['receive', 'transmit'] : [ring];
+    return concerned.filter((one) => !this.#failed.has(one));
   }
 
   /** The receive ring goes on where it is: what is wrong with it is a fault of its own. */
@@ -179,7 +191,7 @@ export class Recovery implements Borrower {
   /** The device has them again after {@link halt}; where that fails, it is a fault to be mended. */
   goOn(): void {
     const { pair, receive, transmit } = this.#options;
-    if (this.#over || pair.running) return;
+    if (this.#closed || this.#failed.size > 0 || pair.running) return;
     try {
       const bases = this.#stop();
       const { base } = transmit.recover(bases.transmit, false);
@@ -192,7 +204,7 @@ export class Recovery implements Borrower {
   /** No more looks, no more repairs; other ports' memory is theirs again. */
   close(): void {
     for (const arena of this.#borrowed) arena.takeBackFrom(this);
-    this.#over = true;
+    this.#closed = true;
     this.#watchdog.stop();
     clearImmediate(this.#pending);
   }
@@ -205,7 +217,7 @@ export class Recovery implements Borrower {
   }
 
   #act(fault: Fault): void {
-    if (!this.#options.repair || this.#tooMany()) {
+    if (!this.#options.repair || this.#failed.size > 0 || this.#tooMany()) {
       this.#giveUp(fault, undefined);
       return;
     }
@@ -220,7 +232,7 @@ export class Recovery implements Borrower {
       this.repairing = false;
     }
     // What a handler throws is no failure of the repair.
-    if (!this.#over) this.#options.onRepair(report);
+    if (!this.#closed) this.#options.onRepair(report);
   }
 
   #tooMany(): boolean {
@@ -231,16 +243,19 @@ export class Recovery implements Borrower {
   }
 
   #giveUp(fault: Fault, cause: unknown): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#watchdog.stop();
+    if (this.#closed) return;
+    const { pair, transmit, onError } = this.#options;
+    // After a fault of one ring that nobody mends the other goes on; after a repair that failed, none.
+    const given = this.#hopeful(pair.running ? fault : { ...fault, ring: 'both' });
+    if (given.length === 0) return;
     const code = fault.cause === 'backend' ? 'ERR_VHOST_BACKEND_LOST' : 'ERR_VHOST_QUEUE_BROKEN';
     const error = new VhostError(code, fault.message);
     if (cause !== undefined) error.cause = cause;
-    // After a fault of the other ring that nobody mends this one goes on; after a repair that failed, none.
-    const stands = fault.ring !== 'receive' || !this.#options.pair.running;
-    if (stands) this.#options.transmit.giveUp(error);
-    this.#options.onError(error);
+    for (const ring of given) this.#failed.set(ring, error);
+    if (given.includes('transmit')) transmit.giveUp(error);
+    if (pair.running && this.#failed.size < 2) this.#watchdog.start();
+    else this.#watchdog.stop();
+    onError(error);
   }
 
   /** Backend off, account, rings anew where they must be, backend on. */
@@ -252,7 +267,7 @@ export class Recovery implements Borrower {
     let sent = transmit.recover(bases.transmit, faulty('transmit'));
     const receiveBase = receive.recover(bases.receive, faulty('receive'));
     // A handler may have closed this port, or one whose frames were to go out here.
-    if (!this.#over) {
+    if (!this.#closed) {
       if (this.#evicted) sent = sum(sent, transmit.recover(sent.base, true));
       if (backend.lost()) backend.reopen();
       this.#goOn(receiveBase, sent.base);

@@ -25,7 +25,7 @@ const MAX_COUNT = 0x7fffffff;
 export interface PackedFrames {
   /** Whole frames. */
   readonly bytes: Uint8Array;
-  /** Bytes of each frame; 14 to the longest plain frame, which is the MTU and 18 more. */
+  /** Bytes of each frame; 14 to what one slot holds, and no longer than a plain frame may be. */
   readonly frameLength: number;
 }
 

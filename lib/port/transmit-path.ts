@@ -262,6 +262,7 @@ export class TransmitPath {
   recover(base: number, anew: boolean): RingRecovery {
     const { unsent, unknown, completed } = this.#transmitter.account(base);
     this.waiters.count(completed);
+    this.waiters.settle(); // their frames are none of the lost
     if (!anew && unknown === 0) return { base, unsent: 0, unknown: 0 };
     if (this.#queue.unpublished > 0) this.#countBatch();
     this.#transmitter.restart(this.#reservations.bySlot);
@@ -294,6 +295,13 @@ export class TransmitPath {
     this.#longestShort = -1;
     this.#queue.closeRun();
     this.waiters.close(closed());
+  }
+
+  /** Somebody wants back what is lent: the device gets it now, and what it has read goes back. */
+  hasten(): void {
+    if (this.#closed) return;
+    this.flush();
+    this.reclaim();
   }
 
   /** The device is gone: other ports' frames go back to them. */

@@ -113,11 +113,18 @@ export class TransmitWaiters {
     const { queue, reclaim } = this.#options;
     reclaim();
     if (queue.broken) return;
-    this.#settle();
+    this.settle();
     try {
       this.#drain();
     } finally {
       if (!this.#closed) this.#listen(); // also when a handler throws
+    }
+  }
+
+  /** Tells who waits for `drained()`, of frames that are completed. */
+  settle(): void {
+    while (this.#waiters[0] !== undefined && this.#waiters[0].until <= this.#completed) {
+      this.#waiters.shift()?.resolve();
     }
   }
 
@@ -138,13 +145,6 @@ export class TransmitWaiters {
   close(error: Error): void {
     this.#closed = true;
     this.reject(error);
-  }
-
-  /** Tells who waits for `drained()`. */
-  #settle(): void {
-    while (this.#waiters[0] !== undefined && this.#waiters[0].until <= this.#completed) {
-      this.#waiters.shift()?.resolve();
-    }
   }
 
   #drain(): void {

@@ -89,6 +89,7 @@ export class DescriptorTable {
     } else if (this.#alike === this.#size) return; // it has that length
     this.#alike++;
     this.#words32[id * WORDS32 + LENGTH_32] = length;
+    if (this.#writable[id] !== 0) this.#writable[id] = length;
   }
 
   /** The next to be set is not in the place behind the last, or has another descriptor there. */

@@ -114,7 +114,8 @@ export class DeviceQueue {
   /**
    * Gives the next chain back untouched and unread.
    *
-   * @returns As {@link push}; undefined: there is none, or its head is no descriptor.
+   * @returns As {@link push}; undefined: there is none.
+   * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: its head is no descriptor.
    */
   skip(): boolean | undefined {
     const head = this.#nextHead();

@@ -50,6 +50,7 @@ class Strand {
     this.#to.off('drain', this.#drain);
     this.#to.off('close', this.#drain);
     for (const { frame } of this.#waiting) frame.release();
+    this.counters.dropped += this.#waiting.length;
     this.#waiting = [];
     if (!this.#from.closed) this.#from.resume();
   }

@@ -10,6 +10,7 @@ import { describeWith, itLong } from '../support/requirements.js';
 import { Scribbler } from '../support/scribble.js';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
+import type { Frame } from '#lib/port/frame';
 import type { RepairReport } from '#lib/port/recovery';
 
 const A = [2, 0, 0, 0, 0, 0xa];
@@ -111,6 +112,59 @@ describeWith(['vhost', 'tun', 'root'], 'blocking calls', () => {
     b.flush();
     while (seen.length < 4) assert.ok(a.receiveBlocking(LONG) > 0, 'the time is over');
     assert.deepEqual(seen, [0, 1, 2, 3]);
+  });
+
+  it('take back what they sent from where it was received, when there is nothing else to receive in', async () => {
+    const open = { queueSize: 16, blockMainThread: true };
+    const c = await openPort({ backend: { tap: 'c', netns: network.name }, ...open });
+    let seen = 0;
+    c.on('receive', (batch) => {
+      for (const frame of batch) {
+        if (PatternFrames.is(frame.bytes)) seen++;
+        c.forward(frame);
+      }
+    });
+    network.ip('link', 'set', 'dev', 'c', 'master', 'br0');
+    const frames = 3 * open.queueSize;
+    for (let i = 0; i < frames; i++) assert.equal(a.sendBlocking(patterns.make(i), LONG), true);
+    assert.equal(a.drainedBlocking(LONG), true);
+    while (seen < frames) assert.ok(c.receiveBlocking(LONG) > 0, 'the time is over');
+    await c.close();
+  });
+
+  it('receive in what was released between two of them, and nowhere else', () => {
+    const held: Frame[] = [];
+    b.on('receive', (batch) => {
+      for (const frame of batch) held.push(frame.hold());
+    });
+    const frames = 3 * SIZE;
+    for (let i = 0; i < frames; i++) assert.equal(a.sendBlocking(patterns.make(i), LONG), true);
+    assert.equal(a.drainedBlocking(LONG), true);
+    while (got.length < frames) {
+      assert.ok(b.receiveBlocking(LONG) > 0, 'the time is over');
+      if (held.length >= SIZE) for (const frame of held.splice(0)) frame.release();
+    }
+    assert.deepEqual(got, numbers(frames));
+  });
+
+  it('end with the error of a port that nobody mends', async () => {
+    const backend = { tap: 'c', netns: network.name };
+    const c = await openPort({ backend, repair: false, blockMainThread: true });
+    const errors: Error[] = [];
+    c.on('error', (error) => errors.push(error));
+    c.on('receive', () => undefined);
+    network.ip('link', 'del', 'dev', 'c');
+    const lost = { code: 'ERR_VHOST_BACKEND_LOST' };
+    assert.throws(() => {
+      while (c.receiveBlocking(LONG) > 0);
+    }, lost);
+    assert.throws(() => c.receiveBlocking(LONG), lost);
+    assert.throws(() => {
+      while (c.sendBlocking(patterns.make(0), LONG));
+    }, lost);
+    assert.throws(() => c.drainedBlocking(LONG), lost);
+    assert.equal(errors.length, 1);
+    await c.close();
   });
 
   it('leave drain to who waits for it in the event loop', async () => {

@@ -14,6 +14,11 @@ import type { VhostError } from '#lib/errors';
 import type { Frame } from '#lib/port/frame';
 import { openPort } from '#lib/port/port';
 import type { Port } from '#lib/port/port';
+import { Cable } from '#lib/switch/cable';
+import { newFabricCounters } from '#lib/switch/fabric';
+
+/** Milliseconds after which what should have happened will not. */
+const LONG = 10_000;
 
 describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
   let before: ProcessState;
@@ -45,8 +50,9 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
   }
 
   /** Another port on one Ethernet with `vn0`. */
-  async function openSource(): Promise<Port> {
-    const source = await openPort({ backend: { tap: 'source', netns: network.name } });
+  async function openSource(blockMainThread = false): Promise<Port> {
+    const backend = { tap: 'source', netns: network.name };
+    const source = await openPort({ backend, blockMainThread });
     ports.push(source);
     network.bridge('vn0', 'source');
     return source;
@@ -166,6 +172,30 @@ describeWith(['vhost', 'tun', 'root'], 'several queue pairs', () => {
     assert.equal(transmit.frames, taken);
     assert.equal(transmit.inFlight, 0);
     assert.equal(link.counters.receivePackets + transmit.lost, taken);
+  });
+
+  it('that leave are waited for by what they hand over to be sent elsewhere from where it lies', async () => {
+    const lastQueue = loadSocketFilter([{ code: 0xb7, dst: 0, immediate: 1 }, { code: 0x95 }]);
+    const port = await open({ queuePairs: 2 }, { steering: lastQueue.fd });
+    lastQueue.close();
+    const sink = await openPort({ backend: { tap: 'sink', netns: network.name } });
+    ports.push(sink);
+    const source = await openSource(true);
+    const cable = new Cable(port, sink);
+    const before = port.statistics().link.counters.transmitPackets;
+    const frames = 10; // fewer than are let go at once
+    // No turn of the event loop from here on: they lie in the ring when the queue leaves.
+    for (let i = 0; i < frames; i++) assert.ok(source.sendBlocking(makeDatagram(9001, i), LONG));
+    assert.ok(source.drainedBlocking(LONG));
+    const worker = port.queues[1]?.worker;
+    assert.ok(worker);
+    while (port.statistics().link.counters.transmitPackets < before + frames || !worker.sleeps);
+    await port.setQueuePairs(1);
+    await sink.drained();
+    const { transmit, link } = sink.statistics();
+    assert.deepEqual([transmit.lost, cable.counters(port)], [0, newFabricCounters()]);
+    assert.ok(link.counters.receivePackets >= frames, String(link.counters.receivePackets));
+    cable.close();
   });
 
   it('that leave hand over nothing while the port is paused: it is counted, and none is held for ever', async () => {

@@ -17,7 +17,8 @@ describe('Blocking', () => {
         },
       },
       transmit: { send: () => false, flush: () => undefined, waiters },
-      recovery: { repairing, attend: () => undefined },
+      arena: { receiveSlots: { out: 0, pressing: false } },
+      recovery: { repairing, attend: () => undefined, failure: () => undefined },
       onMainThread: true,
     } as unknown as BlockingOptions);
   }
@@ -26,6 +27,24 @@ describe('Blocking', () => {
     const waits: number[] = [];
     assert.equal(full(true, waits).send(new Uint8Array(60), Infinity, undefined), false);
     assert.deepEqual(waits, []);
+  });
+
+  it('waits for nothing of a ring that was given up, and says why', () => {
+    const reason = new Error('no backend any more');
+    const given = new Blocking({
+      pair: { closed: false, transmit: { call: { closed: false } } },
+      arena: { receiveSlots: { out: 0, pressing: false } },
+      transmit: {
+        send: () => false,
+        drained: () => Promise.reject(reason),
+        statistics: () => ({ lost: 0, inFlight: 3 }),
+        waiters: { nudge: () => undefined },
+      },
+      recovery: { failure: (ring: string) => (ring === 'transmit' ? reason : undefined) },
+      onMainThread: true,
+    } as unknown as BlockingOptions);
+    assert.throws(() => given.send(new Uint8Array(60), Infinity, undefined), reason);
+    assert.throws(() => given.drained(Infinity), reason);
   });
 
   it('waits no longer than it was told to', () => {

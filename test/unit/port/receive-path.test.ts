@@ -27,6 +27,8 @@ describe('ReceivePath', () => {
   let path: ReceivePath;
   let device: SoftDevice;
   let call: EventFd;
+  /** What is done to the header of each frame. */
+  let onFrame: (frame: Frame) => void;
   const faults: string[] = [];
   const events: EventFd[] = [];
 
@@ -35,6 +37,7 @@ describe('ReceivePath', () => {
     const buffer = new ArrayBuffer(SIZE * STRIDE);
     const region = { guestAddress: 0, hostAddress: 0n, buffer, byteLength: buffer.byteLength };
     port = new SoftPort();
+    onFrame = () => undefined;
     const options = { eventIdx: true, memory: new GuestMemory([region]) };
     device = new SoftDevice(ring, 0, SIZE, options);
     call = new EventFd();
@@ -48,6 +51,9 @@ describe('ReceivePath', () => {
       pollMicroseconds: 0,
       coalesceFrames: 1,
       onFault: (fault) => faults.push(fault.cause),
+      describe: (frame) => {
+        onFrame(frame);
+      },
     });
     path.start();
   });
@@ -159,6 +165,33 @@ describe('ReceivePath', () => {
     arrive(2);
     await settled();
     assert.deepEqual(got, [1, 2]);
+  });
+
+  it('gives the device what was released between two blocking calls, although no turn ends', () => {
+    const kept: Frame[] = [];
+    port.on('receive', (batch) => {
+      for (const frame of batch) kept.push(frame.hold());
+    });
+    for (let i = 0; i < SIZE; i++) arrive(i);
+    assert.equal(path.takeBatch(), SIZE);
+    assert.equal(device.waiting, 0);
+    for (const frame of kept) frame.release();
+    assert.equal(path.takeBatch(), 0);
+    assert.equal(device.waiting, SIZE);
+  });
+
+  it('describes what came before something that can not be true, too', () => {
+    const described: number[] = [];
+    onFrame = (frame) => described.push(frame.first[0] ?? -1);
+    let delivered = 0;
+    port.on('receive', (batch) => (delivered += batch.length));
+    arrive(5);
+    device.push(SIZE, 0); // no descriptor of this ring
+    device.publish();
+    assert.equal(path.takeBatch(), 0);
+    assert.deepEqual(faults.splice(0), ['corrupt']);
+    path.recover(0, true);
+    assert.deepEqual([described, delivered], [[5], 1]);
   });
 
   it('keeps the batch of a handler that waits while the ring begins anew, and counts what came behind it', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 
+import { BACKEND_LOST } from '#lib/dataplane/repair';
 import { Arena } from '#lib/port/arena';
 import { Recovery } from '#lib/port/recovery';
 import type { RecoveryOptions, RepairReport } from '#lib/port/recovery';
@@ -19,6 +20,7 @@ describe('Recovery', () => {
   let onDelivery: () => void;
   let errors: VhostError[];
   let reports: RepairReport[];
+  let given: VhostError[];
   let recovery: Recovery;
 
   const pair = {
@@ -27,6 +29,7 @@ describe('Recovery', () => {
     },
     worker: undefined,
     bases: () => ({ receive: 0, transmit: 0 }),
+    base: () => 0,
     replaceMemory: (memories: GuestMemory[]) => {
       assert.ok(memories.every((one) => !one.closed));
     },
@@ -51,7 +54,8 @@ describe('Recovery', () => {
     resumed: () => undefined,
     progress: () => ({ waiting: 0, used: 0 }),
     kick: () => undefined,
-    giveUp: () => undefined,
+    giveUp: (error: VhostError) => void given.push(error),
+    hasten: () => undefined,
     stopLending: () => lent,
     recover: (_base: number, anew: boolean): RingRecovery => {
       recovered.push(anew);
@@ -66,8 +70,14 @@ describe('Recovery', () => {
     recovered = [];
     errors = [];
     reports = [];
+    given = [];
     onDelivery = () => undefined;
-    recovery = new Recovery({
+    recovery = open(true);
+    recovery.start();
+  });
+
+  function open(repair: boolean): Recovery {
+    return new Recovery({
       pair,
       backend: { queues: [{}], lost: () => false },
       queueIndex: 0,
@@ -75,12 +85,12 @@ describe('Recovery', () => {
       features: 0n,
       receive,
       transmit,
-      repair: true,
+      repair,
       onRepair: (report: RepairReport) => reports.push(report),
       onError: (error: VhostError) => errors.push(error),
     } as unknown as RecoveryOptions);
-    recovery.start();
-  });
+  }
+
   afterEach(() => {
     recovery.close();
     own.close();
@@ -137,6 +147,28 @@ describe('Recovery', () => {
     recovery.report(FAULT);
     await turns();
     assert.equal(errors.length, 1);
+  });
+
+  it('looks after the transmit ring although the receive ring was given up', async () => {
+    recovery.close();
+    recovery = open(false);
+    recovery.start();
+    recovery.report(FAULT);
+    await turns();
+    assert.equal(recovery.failure('receive'), errors[0]);
+    assert.deepEqual([recovery.failure('transmit'), given, running], [undefined, [], true]);
+    recovery.report(FAULT);
+    await turns();
+    assert.equal(errors.length, 1);
+    recovery.report(BACKEND_LOST);
+    await turns();
+    assert.deepEqual(
+      errors.map(({ code }) => code),
+      ['ERR_VHOST_QUEUE_BROKEN', 'ERR_VHOST_BACKEND_LOST'],
+    );
+    assert.deepEqual(given, [errors[1]]);
+    assert.equal(recovery.failure('transmit'), errors[1]);
+    assert.equal(recovery.failure('receive'), errors[0], 'each ring has its own reason');
   });
 
   it("does not take what a handler of 'repair' throws for a failed repair", async () => {

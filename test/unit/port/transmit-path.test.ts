@@ -256,6 +256,19 @@ describe('TransmitPath', () => {
     assert.equal(path.statistics().inFlight, 1);
   });
 
+  it('resolves drained() with frames that were completed when the ring begins anew with others', async () => {
+    path.send(FRAME, undefined);
+    const first = path.drained();
+    path.send(FRAME, undefined);
+    const both = path.drained();
+    assert.ok(device.pop());
+    device.push(0, 0);
+    device.publish();
+    path.recover(1, true);
+    await first;
+    await assert.rejects(both, { code: 'ERR_VHOST_FRAMES_LOST', message: /lost 1 frames/ });
+  });
+
   it('sends no header of an earlier frame, and no rest of one in its place', () => {
     const header = { flags: 0, gsoType: 0, hdrLen: 20, gsoSize: 0, csumStart: 0, csumOffset: 0 };
     const long = new Uint8Array(slots.capacity + slots.tailCapacity).fill(9);

@@ -265,6 +265,18 @@ describe('DriverQueue, the short way', () => {
     for (let i = 0; i < 8; i++) assert.equal(device.pop()?.segments[0]?.length, 20);
   });
 
+  it('takes as much of a buffer to be written as it was offered with, and no more', () => {
+    const { queue, device } = rig(4);
+    queue.setDescriptor(0, 0, 10, VRING_DESC_F_WRITE);
+    queue.setDescriptor(1, SLOT, 40, VRING_DESC_F_WRITE);
+    for (let i = 0; i < 2; i++) queue.offerNext(20);
+    queue.publish();
+    device.completeAll(({ head }) => (head === 0 ? 20 : 21));
+    queue.poll();
+    assert.deepEqual([queue.take(), queue.takenLength], [0, 20]);
+    assert.throws(() => queue.take(), { code: 'ERR_VHOST_QUEUE_CORRUPT' });
+  });
+
   /** Offers one, which is used and free again. */
   function turn({ queue, device }: Rig, length: number): void {
     assert.ok(queue.offerNext(length) >= 0);

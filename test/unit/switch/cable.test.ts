@@ -94,6 +94,7 @@ describe('Cable', () => {
     assert.equal(left.paused, true);
     cable.remove(right);
     assert.ok(list.every(({ held }) => !held));
+    assert.equal(cable.counters(right).dropped, 3);
     assert.equal(left.paused, false);
     for (const port of [left, right]) assert.deepEqual(port.eventNames(), []);
   });

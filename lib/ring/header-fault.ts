@@ -1,5 +1,6 @@
 import { isTunnelled } from './net-header.js';
 import type { NetHeader } from './net-header.js';
+import { LATEST_HEADER, segmentsFault } from './segment-fault.js';
 import { tunnelFault } from './tunnel-fault.js';
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -79,6 +80,7 @@ function checksumFault(
 ): string | undefined {
   if (!checksums) return 'NEEDS_CSUM, which was not agreed on';
   const { csumStart, csumOffset } = header;
+  if (csumStart > LATEST_HEADER) return `a csumStart beyond ${String(LATEST_HEADER)}`;
   if (csumStart + csumOffset + 2 > length) {
     return `a checksum at ${String(csumStart)}+${String(csumOffset)}, outside the frame`;
   }
@@ -96,7 +98,8 @@ function gsoFault(
   if (header.gsoSize === 0) return 'a GSO type without a gsoSize';
   if ((header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0) return 'a GSO type without NEEDS_CSUM';
   const fault = lengthFault(header, length) ?? checksumFault(header, length, true);
-  if (fault !== undefined || !isTunnelled(header.gsoType)) return fault;
+  if (fault !== undefined) return fault;
+  if (!isTunnelled(header.gsoType)) return segmentsFault(header, length);
   return agreementFault(header.flags, device) ?? tunnelFault(header, length);
 }
 

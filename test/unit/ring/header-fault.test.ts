@@ -7,6 +7,8 @@ import type { NetHeader } from '#lib/ring/net-header';
 const NONE = { checksums: false, gsoTypes: 0 };
 const CHECKSUMS = { ...NONE, checksums: true };
 const TCP4 = { ...CHECKSUMS, gsoTypes: gsoBit(1) };
+const UDP = { ...CHECKSUMS, gsoTypes: gsoBit(5) };
+const FRAGMENTS = { ...CHECKSUMS, gsoTypes: gsoBit(3) };
 const TUNNELS = {
   checksums: true,
   gsoTypes: [1, 0x81, 4, 5].reduce((set, type) => set | gsoBit(type), 0),
@@ -18,11 +20,22 @@ describe('headerFault()', () => {
   const plain = { ...PLAIN_HEADER };
   const checksum = { ...plain, flags: 1, csumStart: 34, csumOffset: 16 };
   const segmented = { ...checksum, gsoType: 1, hdrLen: 54, gsoSize: 1448 };
+  const datagrams = { ...checksum, csumOffset: 6, gsoType: 5, hdrLen: 42, gsoSize: 1000 };
 
   it('lets through what a kernel can act on', () => {
     assert.equal(headerFault(plain, 60, NONE), undefined);
     assert.equal(headerFault(checksum, 52, CHECKSUMS), undefined);
     assert.equal(headerFault(segmented, 4000, TCP4), undefined);
+    assert.equal(headerFault(segmented, 54, TCP4), undefined, 'a single segment of no bytes');
+    assert.equal(headerFault(datagrams, 42 + 128 * 1000, UDP), undefined);
+    assert.equal(
+      headerFault({ ...segmented, gsoType: 3, csumOffset: 6 }, 4000, FRAGMENTS),
+      undefined,
+    );
+    assert.equal(
+      headerFault({ ...checksum, csumStart: 0xffff - 1024 }, 65553, CHECKSUMS),
+      undefined,
+    );
     assert.equal(
       headerFault({ ...segmented, gsoType: 0x81 }, 4000, { ...TCP4, gsoTypes: gsoBit(0x81) }),
       undefined,
@@ -41,6 +54,21 @@ describe('headerFault()', () => {
     ['segments of no size', headerFault({ ...segmented, gsoSize: 0 }, 4000, TCP4)],
     ['headers longer than the frame', headerFault({ ...segmented, hdrLen: 4001 }, 4000, TCP4)],
     ['segments without a checksum', headerFault({ ...segmented, flags: 0 }, 4000, TCP4)],
+    [
+      'segments of the size that means something else',
+      headerFault({ ...segmented, gsoSize: 0xffff }, 4000, TCP4),
+    ],
+    ['TCP whose checksum lies elsewhere', headerFault({ ...segmented, csumOffset: 6 }, 4000, TCP4)],
+    ['UDP whose checksum lies elsewhere', headerFault({ ...datagrams, csumOffset: 16 }, 4000, UDP)],
+    [
+      'more datagrams than the kernel makes of one',
+      headerFault(datagrams, 42 + 128 * 1000 + 1, UDP),
+    ],
+    ['segments whose header is cut off', headerFault({ ...segmented, hdrLen: 53 }, 53, TCP4)],
+    [
+      'a checksum further back than the kernel counts',
+      headerFault({ ...checksum, csumStart: 0xffff - 1023 }, 65553, CHECKSUMS),
+    ],
   ];
   for (const [why, fault] of faults) {
     it(`refuses ${why}`, () => {

@@ -18,16 +18,24 @@
 namespace vhost_net {
 namespace {
 
-/// What interrupts KVM_RUN: a real-time signal that nobody else listens to, with a handler that
-/// does nothing. 0 when there is none left.
+/// Ignored where nobody listens to it.
+constexpr int kLastResort = SIGURG;
+
+/// Gives a signal that nobody listens to a handler that does nothing. False: somebody does.
+bool Occupy(int number) {
+  struct sigaction present = {};
+  if (::sigaction(number, nullptr, &present) < 0 || present.sa_handler != SIG_DFL) return false;
+  struct sigaction nothing = {};
+  nothing.sa_handler = [](int) {};
+  ::sigemptyset(&nothing.sa_mask);
+  return ::sigaction(number, &nothing, nullptr) == 0;
+}
+
+/// What interrupts KVM_RUN: a real-time signal that nobody else listens to. 0 when there is none
+/// left.
 int FindSignal() {
   for (int number = SIGRTMAX - 1; number > SIGRTMIN; number--) {
-    struct sigaction present = {};
-    if (::sigaction(number, nullptr, &present) < 0 || present.sa_handler != SIG_DFL) continue;
-    struct sigaction nothing = {};
-    nothing.sa_handler = [](int) {};
-    ::sigemptyset(&nothing.sa_mask);
-    if (::sigaction(number, &nothing, nullptr) == 0) return number;
+    if (Occupy(number)) return number;
   }
   return 0;
 }
@@ -35,6 +43,15 @@ int FindSignal() {
 int TheSignal() {
   static const int number = FindSignal();
   return number;
+}
+
+/// A real-time signal is refused where the user may have no more of them on their way
+/// (RLIMIT_SIGPENDING). A standard one comes all the same; should somebody listen to this one, he
+/// hears it once too often.
+void Interrupt(pthread_t thread) {
+  if (::pthread_kill(thread, TheSignal()) == 0) return;
+  Occupy(kLastResort);
+  ::pthread_kill(thread, kLastResort);
 }
 
 /// Every other signal of the process is for threads that know what to do with it.
@@ -177,7 +194,7 @@ int VcpuThread::Start(std::function<void()> wake) {
 void VcpuThread::Stop() {
   mailbox_.Abort();
   __atomic_store_n(&run_->immediate_exit, 1, __ATOMIC_SEQ_CST);
-  if (started_ && !joined_) ::pthread_kill(thread_, TheSignal());
+  if (started_ && !joined_) Interrupt(thread_);
 }
 
 void VcpuThread::Join() {
@@ -192,6 +209,7 @@ void* VcpuThread::Main(void* self) {
   sigset_t ours;
   ::sigemptyset(&ours);
   ::sigaddset(&ours, TheSignal());
+  ::sigaddset(&ours, kLastResort);
   ::pthread_sigmask(SIG_UNBLOCK, &ours, nullptr);
   vcpu->Run();
   return nullptr;

@@ -191,7 +191,7 @@ export class Packet implements Backend {
   }
 
   lost(): boolean {
-    return this.#bound && this.#open.socket.index() === -1;
+    return this.#bound && !this.closed && this.#open.socket.index() === -1;
   }
 
   watch(listener: LinkListener): void {

@@ -1,5 +1,6 @@
 import { SERIAL_IRQ, Serial } from './serial.js';
 import type { MachineConsole } from './options.js';
+import { callListeners } from '../listeners.js';
 
 /** Bytes that are passed on at once even where no line ends. */
 const MOST_HELD = 512;
@@ -123,7 +124,7 @@ export class Console {
     if (this.#held.length === 0) return;
     const bytes = Buffer.from(this.#held);
     this.#held = [];
-    this.#outlet?.write(bytes);
+    callListeners(() => this.#outlet?.write(bytes));
     this.#wires.output(bytes);
   }
 

@@ -1,6 +1,7 @@
 import type { Doorbells } from './platform.js';
 import { VhostSystemError } from '../errors.js';
 import type { EventFd } from '../sys/eventfd.js';
+import { UndoList } from '../undo.js';
 
 /** A doorbell at the place where it was registered. */
 interface Placed {
@@ -57,7 +58,13 @@ export class PlacedDoorbells {
     const placed = this.#placed;
     this.#placed = [];
     this.#base = undefined;
-    for (const { address, event } of placed) this.#doorbells.deassign(address, event);
+    const undo = new UndoList();
+    for (const { address, event } of placed) {
+      undo.push(() => {
+        this.#doorbells.deassign(address, event);
+      });
+    }
+    undo.unwind(); // one that is refused keeps none of the others
   }
 
   #assign(address: number, event: EventFd): void {

@@ -1,8 +1,10 @@
 import fs from 'node:fs';
-import { open } from 'node:fs/promises';
+import { promisify } from 'node:util';
 
 import { VhostError } from '../errors.js';
-import { allOrNothing } from '../undo.js';
+
+const open = promisify(fs.open);
+const readFile = promisify(fs.readFile);
 
 /** Bytes that are read to where they are to be, as often as a machine is switched on. */
 export interface Content {
@@ -103,19 +105,15 @@ class RegularFile implements ImageFile {
  * @throws {Error} As `fs.open` and `fs.read` do.
  */
 export async function openImage(path: string): Promise<ImageFile> {
-  const handle = await open(path);
-  let status: fs.Stats;
+  const fd = await open(path, 'r');
+  let regular: ImageFile | undefined;
   try {
-    status = await handle.stat();
-    if (!status.isFile() || status.size === 0) return inMemory(await handle.readFile());
+    const status = fs.fstatSync(fd);
+    if (status.isDirectory()) fs.readSync(fd, new Uint8Array(1)); // refused; readFile() finds it empty
+    const isKept = status.isFile() && status.size > 0;
+    regular = isKept ? new RegularFile(path, fd, status) : undefined;
+    return regular ?? inMemory(await readFile(fd));
   } finally {
-    await handle.close();
+    if (!regular) fs.closeSync(fd);
   }
-  return allOrNothing((undo) => {
-    const fd = fs.openSync(path, 'r');
-    undo.push(() => {
-      fs.closeSync(fd);
-    });
-    return new RegularFile(path, fd, fs.fstatSync(fd));
-  });
 }

@@ -319,7 +319,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     // One that lacks a vCPU does not begin: it is about to end.
     if (cycle.refused) return;
     publishMachine(() => ({ state: 'reboot' }));
-    this.emit('reboot');
+    callListeners(() => this.emit('reboot'));
   }
 
   #intentOf({ reason, detail }: VcpuEnd, refused: Error | undefined): Intent {
@@ -384,6 +384,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#end = end;
     publishMachine(() => ({ state: 'ended', end }));
     this.#settle(end);
-    this.emit('end', end);
+    callListeners(() => this.emit('end', end));
   }
 }

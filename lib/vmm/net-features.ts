@@ -59,9 +59,17 @@ const OURS = set([
 const CONTROLLED = set([
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_CTRL_MAC_ADDR,
-  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
 ]);
+
+/** What of a card decides what it offers. */
+export interface OfferedCard {
+  readonly queuePairs: number;
+  /** Whether the backend can keep frames away that the guest does not want. */
+  readonly filters: boolean;
+  /** Whether unfinished frames come whatever was agreed. */
+  readonly unfinished: boolean;
+}
 
 /** What a driver accepts, and may change while it runs. */
 export const GUEST_OFFLOADS = set([
@@ -97,18 +105,21 @@ const NEEDS: readonly (readonly [feature: number, oneOf: readonly number[]])[] =
  * a guest's header has 12 bytes.
  *
  * @param backend  `VIRTIO_NET_F_*` bits.
- * @param filters  Whether the backend can keep frames away that the guest does not want.
  */
 export function offeredToGuest(
   vhost: bigint,
   backend: bigint,
-  queuePairs: number,
-  filters: boolean,
+  { queuePairs, filters, unfinished }: OfferedCard,
 ): bigint {
-  const several = queuePairs > 1 ? bit(VIRTIO_NET_F_MQ) : 0n;
-  const filtered = filters ? bit(VIRTIO_NET_F_CTRL_RX) : 0n;
+  const some = (isOffered: boolean, feature: number) => (isOffered ? bit(feature) : 0n);
   return (
-    (vhost & FROM_VHOST) | BigInt.asUintN(64, backend) | OURS | CONTROLLED | several | filtered
+    (vhost & FROM_VHOST) |
+    BigInt.asUintN(64, backend) |
+    OURS |
+    CONTROLLED |
+    some(queuePairs > 1, VIRTIO_NET_F_MQ) |
+    some(filters, VIRTIO_NET_F_CTRL_RX) |
+    some(!unfinished, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
   );
 }
 

@@ -134,8 +134,7 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
     throw misuse.range('cpus', `an integer in 1..${String(MOST_CPUS)}`, cpus);
   }
   if (!Array.isArray(net)) throw misuse.type('net', 'an array', net);
-  if (!isObject(console)) throw misuse.type('console', 'an object', console);
-  checkNames(console, ['input', 'output']);
+  checkConsole(console);
   if (!['reboot', 'end'].includes(onReset)) {
     throw misuse.range('onReset', "'reboot' or 'end'", onReset);
   }
@@ -145,6 +144,23 @@ export function checkMachineOptions(options: MachineOptions): CheckedMachineOpti
   }
   const checked = { kernel, initrd, commandLine, memoryMiB, cpus, console, onReset, signal };
   return { ...checked, eventLoopShare, net: (net as MachineNet[]).map(checkNet) };
+}
+
+function checkConsole(console: MachineConsole): void {
+  if (!isObject(console)) throw misuse.type('console', 'an object', console);
+  checkNames(console, ['input', 'output']);
+  const { input, output } = console;
+  if (!isStream(input, ['on', 'off', 'pause'])) {
+    throw misuse.type('console.input', 'a readable stream', input);
+  }
+  if (!isStream(output, ['write', 'once', 'off'])) {
+    throw misuse.type('console.output', 'a writable stream', output);
+  }
+}
+
+function isStream(stream: unknown, methods: readonly string[]): boolean {
+  const has = (method: string) => typeof (stream as Record<string, unknown>)[method] === 'function';
+  return stream === undefined || (isObject(stream) && methods.every(has));
 }
 
 function checkShare(share: number): void {

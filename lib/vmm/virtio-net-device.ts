@@ -137,7 +137,9 @@ export class VirtioNetDevice implements VirtioDevice {
     const offloads = options.completeOnly === true ? 0n : backend.features;
     this.#filter = new GuestFilter(backend);
     const { possible } = this.#filter;
-    this.features = offeredToGuest(this.#pairs.vhostFeatures, offloads, queuePairs, possible);
+    const { unfinished = false } = backend;
+    const card = { queuePairs, filters: possible, unfinished };
+    this.features = offeredToGuest(this.#pairs.vhostFeatures, offloads, card);
     const rings = new Array<number>(2 * queuePairs).fill(queueSize);
     this.queueSizes = [...rings, CONTROL_QUEUE_SIZE];
   }

@@ -117,6 +117,7 @@ export class VirtioPciFunction implements PciFunction {
     this.#msixAt = this.#addMsix();
     this.#windowAt = this.#addVirtioCapabilities();
     this.#registers = new VirtioRegisters(device, this.#msix, {
+      mayWrite: () => this.#mayWrite(),
       runningChanged: () => {
         this.#runningChanged();
       },

@@ -1,6 +1,7 @@
 import type { MsixTable } from './msix.js';
 import type { DriverQueuePlace, VirtioDevice } from './virtio-device.js';
 import { allOnes } from './pci-bus.js';
+import { VhostError } from '../errors.js';
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
   VIRTIO_CONFIG_S_DRIVER,
@@ -58,6 +59,8 @@ class QueueRegisters {
 
 /** What the registers need of the function around them. */
 export interface RegisterOwner {
+  /** Whether the device may read and write the driver's memory. */
+  mayWrite(): boolean;
   /** A queue runs from now on, or none does any more. */
   runningChanged(): void;
   /** Something that a driver is to be told by the configuration's interrupt. */
@@ -298,6 +301,8 @@ export class VirtioRegisters {
       queue.enabled ? [this.#place(queue, index)] : [],
     );
     this.#serve(() => {
+      if (!this.#owner.mayWrite())
+        throw new VhostError('ERR_VHOST_STATE', 'DRIVER_OK of no bus master');
       this.#device.start(this.#driverFeatures, places);
     });
     this.#owner.runningChanged();

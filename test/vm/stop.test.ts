@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import path from 'node:path';
@@ -92,6 +93,23 @@ describeWith(['kvm', 'root'], 'Machine#stop()', () => {
     } finally {
       for (const listener of uncaught) process.on('uncaughtException', listener);
       assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+    }
+  }).timeout(BOOT);
+
+  it('ends a guest also where the user may have no more signals on their way', async () => {
+    const limit = (...args: string[]) =>
+      execFileSync('prlimit', ['--pid', String(process.pid), ...args], { encoding: 'utf8' });
+    const before = limit('--sigpending', '--raw', '--noheadings', '--output', 'SOFT').trim();
+    const machine = await Machine.boot({
+      ...guestFiles('6.1-cloud'),
+      commandLine: 'console=ttyS0',
+    });
+    await once(machine, 'output'); // it is in the guest, and leaves it for nothing but a signal
+    limit('--sigpending=0:');
+    try {
+      assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });
+    } finally {
+      limit(`--sigpending=${before}:`);
     }
   }).timeout(BOOT);
 

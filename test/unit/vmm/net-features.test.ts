@@ -5,6 +5,8 @@ import * as virtio from '#lib/uapi/virtio';
 import { bit, has } from '#lib/uapi/virtio';
 import { forBackend, isConsistent, offeredToGuest } from '#lib/vmm/net-features';
 
+const CARD = { queuePairs: 1, filters: true, unfinished: false };
+
 /** Of Linux 6.12 and 7.3. */
 const VHOST = 0x10b3d008000n;
 
@@ -12,7 +14,7 @@ describe('what a guest is offered', () => {
   const tap = bit(net.VIRTIO_NET_F_CSUM) | bit(net.VIRTIO_NET_F_GUEST_CSUM);
 
   it('is what vhost serves, what the tap does, and what the device model does, in one set', () => {
-    const offered = offeredToGuest(VHOST, tap, 1, true);
+    const offered = offeredToGuest(VHOST, tap, CARD);
     for (const number of [
       net.VIRTIO_NET_F_MRG_RXBUF,
       virtio.VIRTIO_RING_F_EVENT_IDX,
@@ -26,26 +28,34 @@ describe('what a guest is offered', () => {
       assert.ok(has(offered, number), `bit ${String(number)}`);
     }
     assert.ok(!has(offered, net.VIRTIO_NET_F_MQ));
-    assert.ok(has(offeredToGuest(VHOST, tap, 2, true), net.VIRTIO_NET_F_MQ));
+    assert.ok(has(offeredToGuest(VHOST, tap, { ...CARD, queuePairs: 2 }), net.VIRTIO_NET_F_MQ));
   });
 
   it('has receive modes only where frames can be kept away, and VLANs nowhere', () => {
-    const [filters, everything] = [true, false].map((can) => offeredToGuest(VHOST, tap, 1, can));
+    const [filters, everything] = [true, false].map((filters) =>
+      offeredToGuest(VHOST, tap, { ...CARD, filters }),
+    );
     assert.equal((filters ?? 0n) ^ (everything ?? 0n), bit(net.VIRTIO_NET_F_CTRL_RX));
     assert.ok(has(filters ?? 0n, net.VIRTIO_NET_F_CTRL_RX));
     assert.ok(!has(filters ?? 0n, net.VIRTIO_NET_F_CTRL_VLAN));
     assert.ok(!isConsistent(bit(net.VIRTIO_NET_F_CTRL_RX)));
   });
 
+  it('lets a driver change what comes to it only where that can be changed', () => {
+    const change = net.VIRTIO_NET_F_CTRL_GUEST_OFFLOADS;
+    assert.ok(has(offeredToGuest(VHOST, tap, CARD), change));
+    assert.ok(!has(offeredToGuest(VHOST, tap, { ...CARD, unfinished: true }), change));
+  });
+
   it('never has what means something else to vhost, or needs more than there is', () => {
-    const offered = offeredToGuest(~0n & (bit(64) - 1n), tap, 1, true);
+    const offered = offeredToGuest(~0n & (bit(64) - 1n), tap, CARD);
     for (const number of [24, 26, 27, 33, 34, 35]) assert.ok(!has(offered, number));
     const above = bit(65) | bit(66) | bit(67) | bit(68);
-    assert.ok(offeredToGuest(VHOST | above, tap | above, 1, true) < bit(64));
+    assert.ok(offeredToGuest(VHOST | above, tap | above, CARD) < bit(64));
   });
 
   it('has the reset of single rings on kernels whose vhost does not know the bit', () => {
-    assert.ok(has(offeredToGuest(0x33d008000n, tap, 1, true), virtio.VIRTIO_F_RING_RESET));
+    assert.ok(has(offeredToGuest(0x33d008000n, tap, CARD), virtio.VIRTIO_F_RING_RESET));
   });
 
   it('is taken only with what it needs', () => {

@@ -47,6 +47,12 @@ describe('checkMachineOptions', () => {
     ['a share in words', { eventLoopShare: '1' }, /eventLoopShare must be a number/],
     ['a signal that is none', { signal: {} }, /signal must be an AbortSignal/],
     ['another console', { console: { in: 1 } }, /unknown option 'in'/],
+    [
+      'an output that is a function',
+      { console: { output: () => 0 } },
+      /console.output must be a w/,
+    ],
+    ['an input that is none', { console: { input: {} } }, /console.input must be a readable/],
   ] as const) {
     it(`refuses ${what}, naming it`, async () => {
       const given = { ...(what === 'no kernel' ? {} : { kernel: '/dev/null' }), ...options };

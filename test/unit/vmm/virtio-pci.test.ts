@@ -242,6 +242,16 @@ describe('VirtioPciFunction', () => {
       assert.equal(driver.status, 0xf);
     });
 
+    it('does not start a device that may not write to memory, and says so', () => {
+      driver.setCommand(2);
+      begin();
+      assert.equal(device.running, false);
+      assert.ok(driver.status & NEEDS_RESET);
+      driver.setCommand(6);
+      begin();
+      assert.equal(device.running, true);
+    });
+
     it('stops the device when it may not write to memory any more', () => {
       begin();
       driver.setCommand(2);
@@ -343,8 +353,8 @@ describe('VirtioPciFunction', () => {
       assert.deepEqual(
         log.map((line) => line.split(' ').join(' ')),
         [
-          `deassign 0x${(HOLE + NOTIFY).toString(16)}`,
           `deassign 0x${(HOLE + NOTIFY + 4).toString(16)}`,
+          `deassign 0x${(HOLE + NOTIFY).toString(16)}`,
           'assign 0xd0003000',
           'assign 0xd0003004',
         ],

@@ -121,6 +121,8 @@ export interface Borrower {
   evict(arena: Arena): void;
   /** Gives back what it has read. */
   giveBack(): void;
+  /** The same, and lets its device have at once what it has not shown it yet. */
+  hasten(): void;
 }
 
 /** What the memory of a port is made for. */
@@ -231,6 +233,11 @@ export class Arena {
   /** Asks everybody for what they have read already: who sends nothing more does not look by himself. */
   recall(): void {
     for (const borrower of this.#borrowers) borrower.giveBack();
+  }
+
+  /** The same for who waits for it, and does nothing else meanwhile. */
+  hasten(): void {
+    for (const borrower of this.#borrowers) borrower.hasten();
   }
 
   /** @throws {VhostError} `ERR_VHOST_MEMORY_IN_USE`: the kernel may still use it. */

@@ -52,18 +52,18 @@ export class Blocking {
     receive.checkBlocking();
     let taken = 0;
     this.#until(timeoutMs, pair.receive, receive, () => {
-      this.#recall();
+      this.#hasten();
       return (taken = receive.takeBatch()) > 0;
     });
     return taken;
   }
 
   /** What is lent comes back where somebody looks: there is no loop here in which a call would be heard. */
-  #recall(): void {
+  #hasten(): void {
     const { arena, transmit } = this.#options;
     if (arena.receiveSlots.out === 0) return;
     transmit.hasten();
-    arena.recall();
+    arena.hasten();
   }
 
   get #slice(): number {

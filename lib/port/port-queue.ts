@@ -221,9 +221,9 @@ export class PortQueue {
   }
 
   /** @internal Asks for what others still send of its memory; whether there is any. */
-  recall(): boolean {
+  hasten(): boolean {
     const { receiveSlots } = this.#arena;
-    if (receiveSlots.out > 0) this.#arena.recall();
+    if (receiveSlots.out > 0) this.#arena.hasten();
     return receiveSlots.out > 0;
   }
 

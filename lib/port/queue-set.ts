@@ -256,7 +256,7 @@ async function idle(queue: PortQueue): Promise<void> {
 /** When no other port has anything of its memory to send; it has a second for that. */
 async function recalled(queue: PortQueue): Promise<void> {
   const deadline = performance.now() + LONGEST_DRAIN;
-  while (!queue.closed && queue.recall() && performance.now() < deadline) {
+  while (!queue.closed && queue.hasten() && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -152,6 +152,10 @@ export class Recovery implements Borrower {
   }
 
   giveBack(): void {
+    this.#options.transmit.reclaim();
+  }
+
+  hasten(): void {
     this.#options.transmit.hasten();
   }
 

@@ -152,7 +152,8 @@ export class TransmitPath {
       return this.#forwardInSoftware(frame);
     }
     if (!this.#loans.reaches(frame)) return this.#forwardCopy(frame);
-    if (frame.area.pressing) this.#recall(frame.area);
+    // Once for what is let go together: each frame by itself would pay for a look.
+    if (this.#queue.unpublished === 0 && frame.area.pressing) this.#recall(frame.area);
     return this.#lend(frame);
   }
 

@@ -33,6 +33,9 @@ class Sender {
           giveBack: () => {
             this.path.reclaim();
           },
+          hasten: () => {
+            this.path.hasten();
+          },
         });
         return true;
       },

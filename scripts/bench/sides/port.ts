@@ -26,10 +26,14 @@ function inPlace(port: Port, length: number): () => boolean {
   };
   const write = (run: FrameRun) => {
     if (counter < QUEUE_SIZE) template(run);
-    const { bytes, stride, count } = run;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    for (let i = 0; i < count; i++) view.setUint32(i * stride + COUNTER_AT, counter + i, true);
-    counter = (counter + count) | 0;
+    const { bytes, stride } = run;
+    const { length } = bytes;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+    let next = counter;
+    for (let to = COUNTER_AT; to < length; to += stride, next = (next + 1) | 0) {
+      view.setUint32(to, next, true);
+    }
+    counter = next;
   };
   return () => port.sendInPlace(QUEUE_SIZE, length, write) === QUEUE_SIZE;
 }

@@ -33,7 +33,7 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
     const end = await machine.wait();
     return report(end, machine.statistics(), json);
   } catch (error) {
-    if (stop.signal.aborted) return 0; // ended from here before it began
+    if (error === stop.signal.reason) return 0; // ended from here before it began
     const { message, hint } = error as Error & { hint?: string };
     process.stderr.write(`vhost-net: ${message}${hint === undefined ? '' : `\n  ${hint}`}\n`);
     return 1;

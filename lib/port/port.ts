@@ -230,7 +230,7 @@ export class Port extends EventEmitter<PortEvents> {
    * The same as {@link send}, but blocks this thread while the ring is full.
    *
    * @returns False: nothing was taken, for the time is over, or a repair is handing over what had come.
-   * @throws What {@link send} throws, and `ERR_VHOST_STATE`: called on the main thread.
+   * @throws What {@link send} throws, `ERR_VHOST_STATE`: called on the main thread, and the error of a ring given up.
    */
   sendBlocking(bytes: Uint8Array, timeoutMs: number, header?: Readonly<NetHeader>): boolean {
     return this.#blocking.send(bytes, timeoutMs, header);

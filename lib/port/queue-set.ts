@@ -243,20 +243,24 @@ export class QueueSet {
 
 /** When the worker has nothing more to bring, and what it brought was taken. */
 async function idle(queue: PortQueue): Promise<void> {
-  const deadline = performance.now() + LONGEST_DRAIN;
   let before = -1;
-  while (performance.now() < deadline && !queue.closed) {
+  await within(queue, () => {
     const { frames } = queue.receivePath.statistics();
-    if (frames === before && queue.worker?.sleeps !== false) return;
+    const isSame = frames === before;
     before = frames;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+    return isSame && queue.worker?.sleeps !== false;
+  });
 }
 
-/** When no other port has anything of its memory to send; it has a second for that. */
+/** When no other port has anything of its memory to send. */
 async function recalled(queue: PortQueue): Promise<void> {
+  await within(queue, () => !queue.hasten());
+}
+
+/** Looks again and again; not at a queue that is closed, and not for ever. */
+async function within(queue: PortQueue, isDone: () => boolean): Promise<void> {
   const deadline = performance.now() + LONGEST_DRAIN;
-  while (!queue.closed && queue.hasten() && performance.now() < deadline) {
+  while (!queue.closed && !isDone() && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -6,7 +6,8 @@ import {
   VIRTIO_NET_HDR_GSO_UDP_TUNNEL,
 } from '../uapi/virtio-net.js';
 
-const UDP_HEADER = 8;
+/** Bytes of a UDP header. */
+export const UDP_HEADER = 8;
 const UDP_CHECKSUM = 6;
 const TCP_HEADER = 20;
 const TCP_CHECKSUM = 16;

@@ -1,5 +1,5 @@
 import type { NetHeader } from './net-header.js';
-import { innerType, segmentedBytes, segmentsFault } from './segment-fault.js';
+import { UDP_HEADER, innerType, segmentedBytes, segmentsFault } from './segment-fault.js';
 import {
   VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM,
   VIRTIO_NET_HDR_GSO_TCPV6,
@@ -11,7 +11,6 @@ import {
 const ETHERNET_HEADER = 14;
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
-const UDP_HEADER = 8;
 
 /** Bytes of a segment of TCP at the least, whatever was asked for. `TCP_MIN_GSO_SIZE` of `<net/tcp.h>`, Linux 7. */
 const LEAST_SEGMENT = 8;

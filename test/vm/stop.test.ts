@@ -100,11 +100,13 @@ describeWith(['kvm', 'root'], 'Machine#stop()', () => {
     const limit = (...args: string[]) =>
       execFileSync('prlimit', ['--pid', String(process.pid), ...args], { encoding: 'utf8' });
     const before = limit('--sigpending', '--raw', '--noheadings', '--output', 'SOFT').trim();
-    const machine = await Machine.boot({
-      ...guestFiles('6.1-cloud'),
-      commandLine: 'console=ttyS0',
-    });
-    await once(machine, 'output'); // it is in the guest, and leaves it for nothing but a signal
+    const { machine } = await Guest.boot('6.1-cloud');
+    // Until it sleeps, and leaves KVM for nothing but a signal.
+    let calls = -1;
+    while (calls !== machine.statistics().calls) {
+      ({ calls } = machine.statistics());
+      await elapse(500);
+    }
     limit('--sigpending=0:');
     try {
       assert.deepEqual(await machine.stop(), { reason: 'stopped', status: 0 });

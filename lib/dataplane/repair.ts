@@ -50,18 +50,21 @@ export interface WatchdogSubject {
 }
 
 /**
- * Milliseconds between two looks. A stuck ring is seen at the third after it stopped: within a second,
- * with time left for the repair and for a machine that is busy.
+ * Milliseconds between two looks while all goes on, and once something stands still. A ring that stops just
+ * after a look is seen to stand at the second after it, and judged at the next: within a second, with time
+ * left for the repair and for a machine that is busy. Each look wakes the event loop: no more than that
+ * takes.
  */
-const PERIOD = 200;
+const PERIOD = 300;
+const SOON = 100;
 
 /** Looks in a row at which nothing had moved, before a ring counts as stuck. */
 const PATIENCE = 2;
 
 /**
- * CPU time in nanoseconds between two looks from which on a worker that brings nothing forward counts
- * as spinning: enough for thousands of frames. Not a share of the time that passed: on a busy machine
- * a spinning worker does not get much.
+ * CPU time in nanoseconds since nothing moves from which on a worker counts as spinning: enough for
+ * thousands of frames. Not a share of the time that passed: on a busy machine a spinning worker does not
+ * get much.
  */
 const SPINNING = 20e6;
 
@@ -81,7 +84,7 @@ export class Watchdog {
   #timer: NodeJS.Timeout | undefined;
   /** The used index at the last look; undefined when there was nothing to wait for. */
   #used: number | undefined;
-  /** Since when nothing moves. */
+  /** What was asked when nothing moved for the first time. */
   #standstill: Standstill | undefined;
   #strikes = 0;
   /** When the next look is to be. */
@@ -95,21 +98,30 @@ export class Watchdog {
   /** Begins to look. Does not keep the process alive. */
   start(): void {
     this.stop();
-    this.#timer = setInterval(() => {
-      // Not if somebody has looked just now: nothing could have moved since.
-      if (this.#due - performance.now() < PERIOD / 2) this.#lookAndTell();
-    }, PERIOD);
-    this.#timer.unref();
     this.#due = performance.now() + PERIOD;
+    this.#arm();
   }
 
   /** For who keeps the timer from running. */
   lookWhenDue(): void {
-    if (this.#timer && performance.now() >= this.#due) this.#lookAndTell();
+    if (this.#timer && performance.now() >= this.#due) this.#tell(this.#lookNow());
+  }
+
+  #arm(): void {
+    const rest = Math.max(1, this.#due - performance.now());
+    this.#timer = setTimeout(() => {
+      // Not if somebody has looked meanwhile: nothing could have moved since.
+      const isDue = this.#due - performance.now() < SOON / 2;
+      const fault = isDue ? this.#lookNow() : undefined;
+      // Before it is told: who hears of it may stop the looks.
+      this.#arm();
+      this.#tell(fault);
+    }, rest);
+    this.#timer.unref();
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#used = undefined;
     this.#forgive();
@@ -120,9 +132,13 @@ export class Watchdog {
     this.#strikes = 0;
   }
 
-  #lookAndTell(): void {
-    this.#due = performance.now() + PERIOD;
+  #lookNow(): Fault | undefined {
     const fault = this.look();
+    this.#due = performance.now() + (this.#standstill ? SOON : PERIOD);
+    return fault;
+  }
+
+  #tell(fault: Fault | undefined): void {
     if (fault) this.#onFault(fault);
   }
 
@@ -146,12 +162,13 @@ export class Watchdog {
 
   /** Nothing was completed since the last look, although there is something to. */
   #lookAgain(waiting: number): Fault | undefined {
-    const before = this.#standstill;
     const now = this.#ask();
-    this.#standstill = now;
+    const before = this.#standstill;
     // A worker that takes chains goes on, though it completes none.
-    this.#strikes = before && before.base !== now.base ? 1 : this.#strikes + 1;
-    if (before && this.#strikes >= PATIENCE) return this.#judge(before, now, waiting);
+    const isAnew = before?.base !== now.base;
+    this.#strikes = isAnew ? 1 : this.#strikes + 1;
+    if (isAnew) this.#standstill = now;
+    else if (this.#strikes >= PATIENCE) return this.#judge(before, now, waiting);
     // A worker that only missed its kick is not stuck.
     this.#subject.kickTransmit();
     return undefined;

@@ -5,6 +5,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 
 import { isGuestKind } from './guest-sides.js';
+import { runTurns, takesTurns } from './guest-turns.js';
+import type { Contender } from './guest-turns.js';
 import { disableIpv6 } from './network.js';
 import { median, summarize } from './results.js';
 import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
@@ -32,8 +34,8 @@ export interface Plan {
   readonly pace: PlanPace;
 }
 
-/** One run of each round. The reference comes twice: equal sides, to see how much equal sides differ. */
-class Entry {
+/** One side's runs in a scenario. The reference comes twice: equal sides, to see how much equal sides differ. */
+class Entry implements Contender {
   readonly runs: Run[] = [];
   /** Why there are no more runs. */
   failure: string | undefined;
@@ -41,10 +43,25 @@ class Entry {
   constructor(
     readonly label: string,
     readonly side: Side,
+    private readonly scenario: Scenario,
   ) {}
+
+  done(run: Run): void {
+    this.runs.push(run);
+    this.#tell(`${Math.round(run.rate).toLocaleString('en')} ${this.scenario.unit}`);
+  }
+
+  failed(error: unknown): void {
+    this.failure = (error as Error).message;
+    this.#tell(this.failure);
+  }
 
   result(): SideResult | SideMissing {
     return this.failure === undefined ? summarize(this.runs) : { skipped: this.failure };
+  }
+
+  #tell(what: string): void {
+    process.stderr.write(`bench: ${this.scenario.name} ${this.label}: ${what}\n`);
   }
 }
 
@@ -53,40 +70,35 @@ function entriesFor(scenario: Scenario, plan: Plan): Entry[] {
   const sides = SIDES.filter(({ name }) => scenario.sides.includes(name) && isWanted(name));
   const again = sides.filter(({ name }) => name === REFERENCE);
   return [
-    ...sides.map((side) => new Entry(side.name, side)),
-    ...again.map((side) => new Entry(`${side.name} (again)`, side)),
+    ...sides.map((side) => new Entry(side.name, side, scenario)),
+    ...again.map((side) => new Entry(`${side.name} (again)`, side, scenario)),
   ];
 }
 
-async function runEntry(
-  entry: Entry,
-  scenario: Scenario,
-  round: number,
-  { engineWarmUpMs, ...pace }: PlanPace,
-): Promise<void> {
-  if (entry.failure !== undefined) return;
-  const what = `bench: ${scenario.name} round ${String(round)} ${entry.label}`;
+async function runEntry(entry: Entry, scenario: Scenario, pace: PlanPace): Promise<void> {
+  // A guest's frames pass no program that is compiled meanwhile.
+  const isCompiled = entry.side.engine === true && !isGuestKind(scenario.kind);
+  const warmUpMs = isCompiled ? pace.engineWarmUpMs : pace.warmUpMs;
   try {
-    // A guest's frames pass no program that is compiled meanwhile.
-    const isCompiled = entry.side.engine === true && !isGuestKind(scenario.kind);
-    const warmUpMs = isCompiled ? engineWarmUpMs : pace.warmUpMs;
-    const run = await runSide(entry.side, scenario, { ...pace, warmUpMs });
-    entry.runs.push(run);
-    process.stderr.write(
-      `${what}: ${Math.round(run.rate).toLocaleString('en')} ${scenario.unit}\n`,
-    );
+    entry.done(await runSide(entry.side, scenario, { ...pace, warmUpMs }));
   } catch (error) {
-    entry.failure = (error as Error).message;
-    process.stderr.write(`${what}: ${entry.failure}\n`);
+    entry.failed(error);
   }
+}
+
+async function runRound(entries: readonly Entry[], scenario: Scenario, pace: PlanPace) {
+  const left = entries.filter(({ failure }) => failure === undefined);
+  const { kind } = scenario;
+  if (takesTurns(kind)) return runTurns(left, kind, pace);
+  for (const entry of left) await runEntry(entry, scenario, pace);
 }
 
 async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResult> {
   const entries = entriesFor(scenario, plan);
   for (let round = 1; round <= plan.rounds; round++) {
+    process.stderr.write(`bench: ${scenario.name}, round ${String(round)}\n`);
     // Every other round backwards: what drifts with time falls on all sides alike.
-    const order = round % 2 === 0 ? [...entries].reverse() : entries;
-    for (const entry of order) await runEntry(entry, scenario, round, plan.pace);
+    await runRound(round % 2 === 0 ? [...entries].reverse() : entries, scenario, plan.pace);
   }
   return {
     name: scenario.name,

@@ -21,7 +21,13 @@ function ip(...args: string[]): void {
 /** The interfaces of one run, and the namespace of the far end. All of it goes with {@link remove}. */
 export class Network {
   readonly #farNamespace = `bench${String(process.pid)}`;
+  readonly #near: string;
   #isFarApart = false;
+
+  /** @param near  The interface that traffic comes from. */
+  constructor(near = NEAR) {
+    this.#near = near;
+  }
 
   /** Taps that wait for a program, up from the beginning; with several queues if more than one is wanted. */
   addTaps(queues: number, ...names: string[]): void {
@@ -45,8 +51,13 @@ export class Network {
 
   /** The near end gets an address; a program answers for the far one. */
   addressNear(): void {
-    ip('address', 'add', `${NEAR_ADDRESS}/24`, 'dev', NEAR);
-    ip('neighbour', 'replace', FAR_ADDRESS, 'lladdr', NOBODY, 'dev', NEAR);
+    ip('address', 'add', `${NEAR_ADDRESS}/24`, 'dev', this.#near);
+    ip('neighbour', 'replace', FAR_ADDRESS, 'lladdr', NOBODY, 'dev', this.#near);
+  }
+
+  /** Another network's near end may have the address. */
+  unaddressNear(): void {
+    ip('address', 'flush', 'dev', this.#near);
   }
 
   /** Both ends get addresses, the far one in a namespace of its own. */
@@ -69,7 +80,7 @@ export class Network {
   remove(): void {
     // Interfaces go with their namespace; those that are still here go by name.
     if (this.#isFarApart) ip('netns', 'del', this.#farNamespace);
-    const left = [NEAR, FAR, 'bridge0'].filter((name) =>
+    const left = [this.#near, FAR, 'bridge0'].filter((name) =>
       fs.existsSync(`/proc/sys/net/ipv4/conf/${name}`),
     );
     for (const name of left) ip('link', 'del', name);

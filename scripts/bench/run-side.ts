@@ -1,25 +1,13 @@
-import { execFileSync, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import os from 'node:os';
-
-import { cpuTime, threadsOf } from './counters.js';
 import { isGuestKind } from './guest-sides.js';
 import type { GuestKind } from './guest-sides.js';
 import { guestTraffic } from './guest-traffic.js';
 import { FAR, NEAR, Network } from './network.js';
+import { Program } from './program.js';
+import type { CpuTime } from './program.js';
 import type { Scenario } from './scenarios.js';
 import type { Kind, Side } from './sides.js';
 import { trafficFor } from './traffic.js';
 import type { Pace, Traffic } from './traffic.js';
-
-/** Every side alike: what drives on one CPU, what the kernel does for it on another, if there is one. */
-const DRIVER_CPU = os.availableParallelism() > 1 ? '1' : '0';
-const WORKER_CPU = '0';
-
-const READY = /^ready\r?$/m;
-/** A guest boots meanwhile, perhaps in an emulation. */
-const READY_DEADLINE_MS = 120_000;
 
 /** What one run of a side came to. */
 export interface Run {
@@ -30,62 +18,8 @@ export interface Run {
   readonly exitsToUser?: number;
 }
 
-/** The line that tells most of why a program ended. */
-function telling(output: string): string {
-  const lines = output.split('\n').filter((line) => line.trim() !== '');
-  return lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? 'it said nothing';
-}
-
-/** A side's program, at work. */
-class Program {
-  readonly #child: ChildProcess;
-  #output = '';
-
-  constructor(command: readonly string[]) {
-    this.#child = spawn('taskset', ['-c', DRIVER_CPU, ...command], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-  }
-
-  async untilReady(sign: RegExp): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const fail = (why: string) => {
-        reject(new Error(`${why}: ${telling(this.#output)}`));
-      };
-      const timer = setTimeout(fail, READY_DEADLINE_MS, 'not ready in time').unref();
-      const look = (chunk: Buffer) => {
-        this.#output += chunk.toString();
-        if (sign.test(this.#output)) resolve();
-      };
-      this.#child.stdout?.on('data', look);
-      this.#child.stderr?.on('data', look);
-      this.#child.once('close', () => {
-        clearTimeout(timer);
-        fail('it ended');
-      });
-    });
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  /** Pins the workers, and says how to read the CPU time used up to now. */
-  placed(): () => { app: number; worker: number } {
-    const { app, workers } = threadsOf(this.pid);
-    for (const { tid } of workers) execFileSync('taskset', ['-pc', WORKER_CPU, String(tid)]);
-    return () => ({ app: cpuTime(app), worker: cpuTime(workers) });
-  }
-
-  async end(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const closed = once(this.#child, 'close');
-    this.#child.kill('SIGKILL');
-    await closed;
-  }
-}
-
-async function observe(traffic: Traffic, cpu: () => { app: number; worker: number }): Promise<Run> {
+/** Lets traffic flow, and sees what it comes to. */
+export async function observe(traffic: Traffic, cpu: () => CpuTime): Promise<Run> {
   await traffic.begin();
   try {
     const before = cpu();
@@ -127,7 +61,7 @@ function flow({ scenario, network, pace }: Setting, pid = 0): Traffic {
 }
 
 /** A boot is one run, and its CPU time that of all that went before. */
-function booted(ms: number, { app, worker }: { app: number; worker: number }): Run {
+function booted(ms: number, { app, worker }: CpuTime): Run {
   return { rate: ms, appNsPerFrame: app, workerNsPerFrame: worker };
 }
 
@@ -140,7 +74,7 @@ async function throughProgram(
   const start = performance.now();
   const program = new Program(command);
   try {
-    await program.untilReady(side.ready ?? READY);
+    await program.untilReady(side.ready);
     const readyAfter = performance.now() - start;
     const cpu = program.placed();
     if (scenario.kind === 'guest-boot') return booted(readyAfter, cpu());

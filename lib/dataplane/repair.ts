@@ -52,17 +52,20 @@ export interface WatchdogSubject {
 /**
  * Milliseconds between two looks while all goes on, and once something stands still. A ring that stops just
  * after a look is seen to stand at the second after it, and judged at the next: within a second, with time
- * left for the repair and for a machine that is busy. Each look wakes the event loop: no more than that
- * takes.
+ * left for the repair and for a machine that is busy. Each look wakes the event loop, so they are as rare as
+ * that allows.
  */
 const PERIOD = 300;
 const SOON = 100;
+
+/** Milliseconds that a timer may come early. */
+const TIMER_ROUNDING = 2;
 
 /** Looks in a row at which nothing had moved, before a ring counts as stuck. */
 const PATIENCE = 2;
 
 /**
- * CPU time in nanoseconds since nothing moves from which on a worker counts as spinning: enough for
+ * CPU time in nanoseconds since nothing was seen to move from which on a worker counts as spinning: enough for
  * thousands of frames. Not a share of the time that passed: on a busy machine a spinning worker does not
  * get much.
  */
@@ -107,17 +110,27 @@ export class Watchdog {
     if (this.#timer && performance.now() >= this.#due) this.#tell(this.#lookNow());
   }
 
+  /** Milliseconds until the next look; infinite when there is none to come. */
+  get rest(): number {
+    return this.#timer ? Math.max(0, this.#due - performance.now()) : Infinity;
+  }
+
   #arm(): void {
-    const rest = Math.max(1, this.#due - performance.now());
-    this.#timer = setTimeout(() => {
-      // Not if somebody has looked meanwhile: nothing could have moved since.
-      const isDue = this.#due - performance.now() < SOON / 2;
-      const fault = isDue ? this.#lookNow() : undefined;
-      // Before it is told: who hears of it may stop the looks.
-      this.#arm();
-      this.#tell(fault);
-    }, rest);
+    this.#timer = setTimeout(
+      () => {
+        this.#turn();
+      },
+      Math.max(1, this.#due - performance.now()),
+    );
     this.#timer.unref();
+  }
+
+  #turn(): void {
+    // A timer may come a little early; if somebody has looked meanwhile, it is far too early.
+    const fault = this.rest < TIMER_ROUNDING ? this.#lookNow() : undefined;
+    // Before it is told: who hears of it may stop the looks.
+    this.#arm();
+    this.#tell(fault);
   }
 
   stop(): void {
@@ -134,6 +147,8 @@ export class Watchdog {
 
   #lookNow(): Fault | undefined {
     const fault = this.look();
+    // What was told is somebody else's now; should it go on, it is seen anew.
+    if (fault) this.#forgive();
     this.#due = performance.now() + (this.#standstill ? SOON : PERIOD);
     return fault;
   }
@@ -188,7 +203,9 @@ export class Watchdog {
       message: `${how} at avail index ${String(now.base)}, ${String(waiting)} frames waiting`,
     });
     if (now.cpuTime - before.cpuTime >= SPINNING) return stuck('the worker spins');
-    if (!worker || worker.sleeps) return stuck('the worker does not go on');
+    const isKnown = worker !== undefined;
+    if (isKnown ? worker.sleeps : this.#strikes > PATIENCE)
+      return stuck('the worker does not go on');
     return undefined;
   }
 }

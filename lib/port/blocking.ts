@@ -9,10 +9,7 @@ import type { QueuePair, VringEvents } from '../dataplane/queue-pair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { NetHeader } from '../ring/net-header.js';
 
-/**
- * Milliseconds of one wait at the most: between two, the watchdog looks, and a Worker can be
- * terminated.
- */
+/** Milliseconds of one wait at the most: between two, a Worker can be terminated. */
 const SLICE = 200;
 
 /** The same while slots are lent without which nothing may be received: their return wakes nobody. */
@@ -66,8 +63,10 @@ export class Blocking {
     arena.hasten();
   }
 
+  /** No longer than until the watchdog is to look. */
   get #slice(): number {
-    return this.#options.arena.receiveSlots.pressing ? LOAN_SLICE : SLICE;
+    const { arena, recovery } = this.#options;
+    return Math.min(arena.receiveSlots.pressing ? LOAN_SLICE : SLICE, recovery.untilLook);
   }
 
   /** Waits for room. False: the time is over, nothing was taken. */

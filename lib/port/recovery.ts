@@ -108,6 +108,11 @@ export class Recovery implements Borrower {
     });
   }
 
+  /** Milliseconds until the watchdog is to look; infinite when it does not. */
+  get untilLook(): number {
+    return this.#watchdog.rest;
+  }
+
   /** For who keeps the event loop from turning: the looks and repairs that are due. */
   attend(): void {
     if (!this.#closed && !this.#pending) this.#watchdog.lookWhenDue();

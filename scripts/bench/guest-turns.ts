@@ -3,7 +3,6 @@ import type { GuestKind } from './guest-sides.js';
 import { guestTraffic } from './guest-traffic.js';
 import { Network } from './network.js';
 import { Program } from './program.js';
-import type { CpuTime } from './program.js';
 import { observe } from './run-side.js';
 import type { Run } from './run-side.js';
 import type { Kind, Side } from './sides.js';
@@ -26,12 +25,10 @@ export function takesTurns(kind: Kind | GuestKind): kind is TurnKind {
 export class KeptGuest {
   readonly #network: Network;
   readonly #program: Program;
-  readonly #cpu: () => CpuTime;
 
   private constructor(network: Network, program: Program) {
     this.#network = network;
     this.#program = program;
-    this.#cpu = program.placed();
   }
 
   /** Boots it, and lets it stand. */
@@ -39,15 +36,15 @@ export class KeptGuest {
     const command = side.guest?.(kind, tap) ?? { cannot: 'it has no guests' };
     if ('cannot' in command) throw new Error(command.cannot);
     const network = new Network(tap);
-    network.addTaps(1, tap);
-    const program = new Program(command);
+    let program: Program | undefined;
     try {
+      network.addTaps(1, tap);
+      program = new Program(command);
       await program.untilReady(side.ready);
-      const guest = new KeptGuest(network, program);
       program.pause();
-      return guest;
+      return new KeptGuest(network, program);
     } catch (error) {
-      await program.end();
+      await program?.end();
       network.remove();
       throw error;
     }
@@ -58,10 +55,11 @@ export class KeptGuest {
     this.#program.resume();
     this.#network.addressNear();
     try {
-      return await observe(guestTraffic(kind, pace, this.#program.pid), this.#cpu);
+      const cpu = this.#program.placed();
+      return await observe(guestTraffic(kind, pace, this.#program.pid), cpu);
     } finally {
-      this.#network.unaddressNear();
       this.#program.pause();
+      this.#network.unaddressNear();
     }
   }
 
@@ -110,16 +108,20 @@ async function takeTurns(guests: Guests, order: readonly Contender[], kind: Turn
   }
 }
 
-/** A round: a guest for each, {@link TURNS} turns, every other time backwards. */
+/** A round: a guest for each, {@link TURNS} turns, each time beginning with another. */
 export async function runTurns(
   contenders: readonly Contender[],
   kind: TurnKind,
   pace: Pace,
 ): Promise<void> {
   const guests = await bootAll(contenders, kind);
-  for (let turn = 0; turn < TURNS; turn++) {
-    const order = turn % 2 === 0 ? contenders : [...contenders].reverse();
-    await takeTurns(guests, order, kind, pace);
+  try {
+    for (let turn = 0; turn < TURNS; turn++) {
+      const first = turn % contenders.length;
+      const order = [...contenders.slice(first), ...contenders.slice(0, first)];
+      await takeTurns(guests, order, kind, pace);
+    }
+  } finally {
+    for (const guest of guests.values()) await guest.end();
   }
-  for (const guest of guests.values()) await guest.end();
 }

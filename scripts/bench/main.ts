@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
+import { TURNS, takesTurns } from './guest-turns.js';
 import { compareInstructions } from './instructions.js';
 import { busyElsewhere, processorTimes } from './machine.js';
 import type { Plan, PlanPace } from './measure.js';
@@ -17,8 +18,9 @@ import { SCENARIOS } from './scenarios.js';
 
 const ROOT = path.join(__dirname, '../../..');
 
-/** Seconds after which the lab is ended: a run takes 4 to 20, on a busy machine far more. */
+/** Seconds after which the lab is ended: a run takes 4 to 20, on a busy machine far more; and so does a boot. */
 const LAB_SECONDS_PER_RUN = 40;
+const LAB_SECONDS_OF_TURNS = 15 * TURNS;
 
 /** Under emulation an engine has compiled all that is called often after ten seconds, and collected what its start left after fifteen. */
 const REAL_TIME: PlanPace = { warmUpMs: 1000, engineWarmUpMs: 20_000, measureMs: 2000 };
@@ -34,10 +36,13 @@ function hasDevice(): boolean {
 }
 
 function labTimeout(options: Options): string {
-  const runs = SCENARIOS.filter(({ name }) => options.scenarios.includes(name))
-    .map(({ sides }) => (sides.length + 1) * options.rounds)
+  const seconds = SCENARIOS.filter(({ name }) => options.scenarios.includes(name))
+    .map(
+      ({ sides, kind }) =>
+        (sides.length + 1) * (LAB_SECONDS_PER_RUN + (takesTurns(kind) ? LAB_SECONDS_OF_TURNS : 0)),
+    )
     .reduce((a, b) => a + b, 0);
-  return String(60 + LAB_SECONDS_PER_RUN * runs);
+  return String(60 + options.rounds * seconds);
 }
 
 /** The command that measures, wherever it does. */

@@ -22,6 +22,8 @@ function ip(...args: string[]): void {
 export class Network {
   readonly #farNamespace = `bench${String(process.pid)}`;
   readonly #near: string;
+  /** What it made and has to remove. */
+  readonly #made: string[] = [];
   #isFarApart = false;
 
   /** @param near  The interface that traffic comes from. */
@@ -34,6 +36,7 @@ export class Network {
     const flags = queues > 1 ? ['multi_queue'] : [];
     for (const name of names) {
       ip('tuntap', 'add', 'dev', name, 'mode', 'tap', ...flags);
+      this.#made.push(name);
       ip('link', 'set', name, 'up');
     }
   }
@@ -41,8 +44,10 @@ export class Network {
   /** The kernel's own way between the two ends: two veth pairs on a bridge. */
   addBridge(): void {
     ip('link', 'add', 'bridge0', 'type', 'bridge', 'stp_state', '0', 'mcast_snooping', '0');
+    this.#made.push('bridge0');
     for (const name of [NEAR, FAR]) {
       ip('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}peer`);
+      this.#made.push(name);
       ip('link', 'set', `${name}peer`, 'master', 'bridge0', 'up');
       ip('link', 'set', name, 'up');
     }
@@ -80,9 +85,7 @@ export class Network {
   remove(): void {
     // Interfaces go with their namespace; those that are still here go by name.
     if (this.#isFarApart) ip('netns', 'del', this.#farNamespace);
-    const left = [this.#near, FAR, 'bridge0'].filter((name) =>
-      fs.existsSync(`/proc/sys/net/ipv4/conf/${name}`),
-    );
+    const left = this.#made.filter((name) => fs.existsSync(`/proc/sys/net/ipv4/conf/${name}`));
     for (const name of left) ip('link', 'del', name);
   }
 }

@@ -20,8 +20,8 @@ export interface Run {
 
 /** Lets traffic flow, and sees what it comes to. */
 export async function observe(traffic: Traffic, cpu: () => CpuTime): Promise<Run> {
-  await traffic.begin();
   try {
+    await traffic.begin();
     const before = cpu();
     const { rate, frames, exitsToUser } = await traffic.observe();
     const after = cpu();

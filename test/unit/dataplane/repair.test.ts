@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { mock } from 'node:test';
 
 import { BACKEND_LOST, Watchdog } from '#lib/dataplane/repair';
 import type { WorkerThread } from '#lib/sys/worker-thread';
 
-const SPUN = 30e6; // nanoseconds of CPU time between two looks, more than any pause takes
+const SPUN = 30e6; // nanoseconds of CPU time, more than any pause takes
 
 describe('Watchdog', () => {
   let waiting: number;
@@ -74,6 +75,11 @@ describe('Watchdog', () => {
     assert.deepEqual(looks(3), [undefined, undefined, 'stuck']);
   });
 
+  it('counts the CPU time since nothing moves: a worker that spins may get little of it', () => {
+    const spin = () => (cpuTime += SPUN / 4);
+    assert.deepEqual(looks(5, spin), [...Array<undefined>(4), 'stuck']);
+  });
+
   it('does not blame a worker that gets no CPU', () => {
     assert.deepEqual(looks(6), Array(6).fill(undefined));
   });
@@ -111,6 +117,81 @@ describe('Watchdog', () => {
       cause: 'corrupt',
       ring: 'transmit',
       message: 'the device used more than it was given',
+    });
+  });
+
+  describe('in its own time', () => {
+    let now: number;
+    let at: number[];
+
+    beforeEach(() => {
+      now = 0;
+      at = [];
+      mock.method(performance, 'now', () => now);
+      mock.timers.enable({ apis: ['setTimeout'] });
+    });
+    afterEach(() => {
+      watchdog.stop();
+      mock.timers.reset();
+      mock.restoreAll();
+    });
+
+    function watch(onFault: (cause: string) => void): void {
+      const worker = { cpuTime: 0, sleeps: true } as unknown as WorkerThread;
+      const transmitProgress = () => {
+        at.push(now);
+        return { waiting, used };
+      };
+      const idle = { transmitBase: () => base, kickTransmit: () => undefined };
+      const subject = { worker, backendLost: () => false, transmitProgress, ...idle };
+      watchdog = new Watchdog(subject, ({ cause }) => {
+        onFault(cause);
+      });
+      watchdog.start();
+    }
+
+    function pass(milliseconds: number, step: () => void): void {
+      for (const end = now + milliseconds; now < end;) {
+        now += 50;
+        step();
+      }
+    }
+
+    const tick = () => {
+      mock.timers.tick(50);
+    };
+    const attend = () => {
+      watchdog.lookWhenDue();
+    };
+
+    for (const [who, step] of [
+      ['its timer', tick],
+      ['somebody who blocks it', attend],
+    ] as const) {
+      it(`looks sooner once something stands still, and not any more once it is stopped, by ${who}`, () => {
+        const told: string[] = [];
+        watch((cause) => {
+          told.push(cause);
+          watchdog.stop();
+        });
+        pass(2000, step);
+        assert.deepEqual({ at, told }, { at: [300, 600, 700], told: ['stuck'] });
+      });
+    }
+
+    it('sees anew what goes on after it was told', () => {
+      watch(() => undefined);
+      pass(1100, tick);
+      assert.deepEqual(at, [300, 600, 700, 1000, 1100]);
+    });
+
+    it('says how long it is until the next look', () => {
+      watch(() => undefined);
+      assert.equal(watchdog.rest, 300);
+      pass(250, tick);
+      assert.equal(watchdog.rest, 50);
+      watchdog.stop();
+      assert.equal(watchdog.rest, Infinity);
     });
   });
 });

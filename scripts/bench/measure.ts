@@ -8,7 +8,7 @@ import { isGuestKind } from './guest-sides.js';
 import { runTurns, takesTurns } from './guest-turns.js';
 import type { Contender } from './guest-turns.js';
 import { disableIpv6 } from './network.js';
-import { median, summarize } from './results.js';
+import { pairedRatio, summarize } from './results.js';
 import type { Results, ScenarioResult, SideMissing, SideResult } from './results.js';
 import { runSide } from './run-side.js';
 import type { Run } from './run-side.js';
@@ -56,8 +56,12 @@ class Entry implements Contender {
     this.#tell(this.failure);
   }
 
-  result(): SideResult | SideMissing {
-    return this.failure === undefined ? summarize(this.runs) : { skipped: this.failure };
+  /** @param reference  What it is compared with. */
+  result(reference: readonly Entry[]): SideResult | SideMissing {
+    if (this.failure !== undefined) return { skipped: this.failure };
+    const isReference = this.side.name === REFERENCE;
+    const those = reference.map(({ runs }) => runs);
+    return summarize(this.runs, isReference ? 1 : pairedRatio(those, this.runs));
   }
 
   #tell(what: string): void {
@@ -100,21 +104,21 @@ async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResu
     // Every other round backwards: what drifts with time falls on all sides alike.
     await runRound(round % 2 === 0 ? [...entries].reverse() : entries, scenario, plan.pace);
   }
+  const reference = entries.filter(({ side }) => side.name === REFERENCE);
   return {
     name: scenario.name,
     unit: scenario.unit,
-    aa: selfRatio(entries),
+    aa: selfRatio(reference),
     sides: Object.fromEntries(
-      entries.filter(({ label, side }) => label === side.name).map((e) => [e.label, e.result()]),
+      entries
+        .filter(({ label, side }) => label === side.name)
+        .map((entry) => [entry.label, entry.result(reference)]),
     ),
   };
 }
 
-function selfRatio(entries: readonly Entry[]): number | null {
-  const [first, second] = entries.filter(({ side }) => side.name === REFERENCE);
-  const rates = (entry: Entry | undefined) => entry?.runs.map(({ rate }) => rate) ?? [];
-  const ratio = median(rates(second)) / median(rates(first));
-  return Number.isFinite(ratio) ? ratio : null;
+function selfRatio([first, second]: readonly Entry[]): number | null {
+  return (first && second && pairedRatio([second.runs], first.runs)) ?? null;
 }
 
 /** What the scenarios need that a machine may not have loaded. */

@@ -1,4 +1,4 @@
-import { isMissing, ratioText, ratioTo } from './results.js';
+import { isMissing, ratioText } from './results.js';
 import type { Results, ScenarioResult, SideResult } from './results.js';
 import { REFERENCE } from './scenarios.js';
 
@@ -37,7 +37,7 @@ function measured(scenario: ScenarioResult): Measured[] {
   );
 }
 
-/** One bar for each side, with a line from the least of its rounds to the most. */
+/** One bar for each side, with a line from the least of its runs to the most. */
 function plot(scenario: ScenarioResult): string {
   const sides = measured(scenario);
   const most = Math.max(...sides.map(([, { max }]) => max));
@@ -60,11 +60,7 @@ function plot(scenario: ScenarioResult): string {
 function row([name, side]: Measured, scenario: ScenarioResult): string {
   const { median, min, max, appNsPerFrame, workerNsPerFrame } = side;
   const figures = [median, min, max, appNsPerFrame, workerNsPerFrame].map(whole);
-  const cells = [
-    escape(name),
-    ...figures,
-    ...[ratioTo(side, scenario), scenario.aa].map(ratioText),
-  ];
+  const cells = [escape(name), ...figures, ...[side.ratio, scenario.aa].map(ratioText)];
   return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
 }
 
@@ -102,7 +98,7 @@ function section(scenario: ScenarioResult): string {
   <h2>${escape(scenario.name)}</h2>
   <figure>
   ${plot(scenario)}
-  <figcaption>${escape(scenario.unit)}: median, and from the least of the rounds to the most</figcaption>
+  <figcaption>${escape(scenario.unit)}: median, and from the least of the runs to the most</figcaption>
   </figure>
   ${table(scenario)}
   ${missing.join('\n')}

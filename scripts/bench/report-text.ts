@@ -1,4 +1,4 @@
-import { isMissing, ratioText, ratioTo } from './results.js';
+import { isMissing, ratioText } from './results.js';
 import type { Results, ScenarioResult, SideResult } from './results.js';
 import { REFERENCE } from './scenarios.js';
 
@@ -21,7 +21,7 @@ function whole(value: number): string {
 
 function row(name: string, side: SideResult, scenario: ScenarioResult): Row {
   const figures = [side.median, side.min, side.max, side.appNsPerFrame, side.workerNsPerFrame];
-  return [name, ...figures.map(whole), ...[ratioTo(side, scenario), scenario.aa].map(ratioText)];
+  return [name, ...figures.map(whole), ...[side.ratio, scenario.aa].map(ratioText)];
 }
 
 function table(rows: readonly Row[]): string {

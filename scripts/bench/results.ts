@@ -1,4 +1,3 @@
-import { REFERENCE } from './scenarios.js';
 import type { Run } from './run-side.js';
 
 /** What a side came to over all rounds. */
@@ -10,6 +9,8 @@ export interface SideResult {
   readonly workerNsPerFrame: number;
   /** How often a guest's CPU came to user space, for each thousand frames; where that was counted. */
   readonly exitsToUser?: number;
+  /** The reference's rate to this side's: {@link pairedRatio}. */
+  readonly ratio?: number;
 }
 
 /** Why a side has no figures. */
@@ -20,7 +21,7 @@ export interface SideMissing {
 export interface ScenarioResult {
   readonly name: string;
   readonly unit: string;
-  /** The reference side against itself: how much equal sides differ in this run; null without that side. */
+  /** The reference side to itself, paired: how much equal sides differ in this run; null without that side. */
   readonly aa: number | null;
   readonly sides: Readonly<Record<string, SideResult | SideMissing>>;
 }
@@ -40,12 +41,6 @@ export function isMissing(side: SideResult | SideMissing): side is SideMissing {
   return 'skipped' in side;
 }
 
-/** How the reference side does beside this one; undefined without one of them. */
-export function ratioTo(side: SideResult, { sides }: ScenarioResult): number | undefined {
-  const reference = sides[REFERENCE];
-  return reference && !isMissing(reference) ? reference.median / side.median : undefined;
-}
-
 /** A ratio in a table. */
 export function ratioText(ratio: number | null | undefined): string {
   return ratio?.toFixed(2) ?? '-';
@@ -58,8 +53,26 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
 }
 
-/** Medians over the rounds. */
-export function summarize(runs: readonly Run[]): SideResult {
+/**
+ * What one side does beside another, run by run: those that followed each other within one round are
+ * compared, and of that the median is taken. What a machine does faster or slower a minute later falls on
+ * both. Undefined without runs of both.
+ *
+ * @param those  Several: what they do on average.
+ */
+export function pairedRatio(
+  those: readonly (readonly Run[])[],
+  these: readonly Run[],
+): number | undefined {
+  const ratios = these.flatMap(({ rate }, turn) => {
+    const beside = those.flatMap((runs) => runs[turn]?.rate ?? []);
+    return beside.length === 0 ? [] : [beside.reduce((a, b) => a + b) / beside.length / rate];
+  });
+  return ratios.length === 0 ? undefined : median(ratios);
+}
+
+/** Medians over all runs. */
+export function summarize(runs: readonly Run[], ratio?: number): SideResult {
   const rates = runs.map(({ rate }) => rate);
   const exits = runs.flatMap(({ exitsToUser }) => exitsToUser ?? []);
   return {
@@ -69,5 +82,6 @@ export function summarize(runs: readonly Run[]): SideResult {
     appNsPerFrame: median(runs.map(({ appNsPerFrame }) => appNsPerFrame)),
     workerNsPerFrame: median(runs.map(({ workerNsPerFrame }) => workerNsPerFrame)),
     ...(exits.length > 0 && { exitsToUser: median(exits) }),
+    ...(ratio !== undefined && { ratio }),
   };
 }

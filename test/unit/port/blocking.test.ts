@@ -5,7 +5,7 @@ import type { BlockingOptions } from '#lib/port/blocking';
 
 describe('Blocking', () => {
   /** A port whose ring is full, and whose worker takes nothing. */
-  function full(repairing: boolean, waits: number[]): Blocking {
+  function full(repairing: boolean, waits: number[], untilLook = Infinity): Blocking {
     const waiters = { called: () => undefined, nudge: () => undefined };
     return new Blocking({
       pair: {
@@ -18,7 +18,7 @@ describe('Blocking', () => {
       },
       transmit: { send: () => false, flush: () => undefined, waiters },
       arena: { receiveSlots: { out: 0, pressing: false } },
-      recovery: { repairing, attend: () => undefined, failure: () => undefined },
+      recovery: { repairing, untilLook, attend: () => undefined, failure: () => undefined },
       onMainThread: true,
     } as unknown as BlockingOptions);
   }
@@ -51,5 +51,17 @@ describe('Blocking', () => {
     const waits: number[] = [];
     assert.equal(full(false, waits).send(new Uint8Array(60), 5, undefined), false);
     assert.ok(waits.length > 0 && waits.every((milliseconds) => milliseconds <= 5));
+  });
+
+  it('waits no longer than until the watchdog is to look', () => {
+    const waits: number[] = [];
+    assert.equal(full(false, waits, 2.5).send(new Uint8Array(60), 20, undefined), false);
+    assert.equal(waits[0], 3);
+  });
+
+  it('waits no longer at once than a Worker may take to be terminated', () => {
+    const waits: number[] = [];
+    assert.equal(full(false, waits).send(new Uint8Array(60), 300, undefined), false);
+    assert.equal(waits[0], 200);
   });
 });

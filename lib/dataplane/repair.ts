@@ -203,9 +203,8 @@ export class Watchdog {
       message: `${how} at avail index ${String(now.base)}, ${String(waiting)} frames waiting`,
     });
     if (now.cpuTime - before.cpuTime >= SPINNING) return stuck('the worker spins');
-    const isKnown = worker !== undefined;
-    if (isKnown ? worker.sleeps : this.#strikes > PATIENCE)
-      return stuck('the worker does not go on');
-    return undefined;
+    // One that can't be asked may just not have run since it was kicked: it gets a look more.
+    const isIdle = worker ? worker.sleeps : this.#strikes > PATIENCE;
+    return isIdle ? stuck('the worker does not go on') : undefined;
   }
 }

@@ -22,7 +22,7 @@ export function takesTurns(kind: Kind | GuestKind): kind is TurnKind {
  * A guest on a tap of its own that stands still, all of its program with it, but for its turns: guests whose
  * turns follow each other within seconds have the same share of a machine that is not always as quick.
  */
-export class KeptGuest {
+class KeptGuest {
   readonly #network: Network;
   readonly #program: Program;
 
@@ -64,8 +64,11 @@ export class KeptGuest {
   }
 
   async end(): Promise<void> {
-    await this.#program.end();
-    this.#network.remove();
+    try {
+      await this.#program.end();
+    } finally {
+      this.#network.remove();
+    }
   }
 }
 
@@ -122,6 +125,7 @@ export async function runTurns(
       await takeTurns(guests, order, kind, pace);
     }
   } finally {
-    for (const guest of guests.values()) await guest.end();
+    // Each is tried: one that stands still would stay so for ever.
+    await Promise.allSettled([...guests.values()].map((guest) => guest.end()));
   }
 }

@@ -18,7 +18,7 @@ import { SCENARIOS } from './scenarios.js';
 
 const ROOT = path.join(__dirname, '../../..');
 
-/** Seconds after which the lab is ended: a run takes 4 to 20, on a busy machine far more; and so does a boot. */
+/** Seconds after which the lab is ended: a run, or a boot, takes 4 to 20, and a turn 5; on a busy machine far more. */
 const LAB_SECONDS_PER_RUN = 40;
 const LAB_SECONDS_OF_TURNS = 15 * TURNS;
 

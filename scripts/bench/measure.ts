@@ -104,7 +104,9 @@ async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResu
     // Every other round backwards: what drifts with time falls on all sides alike.
     await runRound(round % 2 === 0 ? [...entries].reverse() : entries, scenario, plan.pace);
   }
-  const reference = entries.filter(({ side }) => side.name === REFERENCE);
+  const reference = entries.filter(
+    ({ side, failure }) => side.name === REFERENCE && failure === undefined,
+  );
   return {
     name: scenario.name,
     unit: scenario.unit,

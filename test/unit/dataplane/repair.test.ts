@@ -80,6 +80,13 @@ describe('Watchdog', () => {
     assert.deepEqual(looks(5, spin), [...Array<undefined>(4), 'stuck']);
   });
 
+  it('gives a worker that can not be asked a look more', () => {
+    const subject = { worker: undefined, backendLost: () => false, transmitBase: () => base };
+    const progress = { transmitProgress: () => ({ waiting, used }), kickTransmit: () => undefined };
+    watchdog = new Watchdog({ ...subject, ...progress }, () => undefined);
+    assert.deepEqual(looks(4), [...Array<undefined>(3), 'stuck']);
+  });
+
   it('does not blame a worker that gets no CPU', () => {
     assert.deepEqual(looks(6), Array(6).fill(undefined));
   });

@@ -5,7 +5,12 @@ import type { BlockingOptions } from '#lib/port/blocking';
 
 describe('Blocking', () => {
   /** A port whose ring is full, and whose worker takes nothing. */
-  function full(repairing: boolean, waits: number[], untilLook = Infinity): Blocking {
+  function full(
+    repairing: boolean,
+    waits: number[],
+    { untilLook = Infinity, failure }: { untilLook?: number; failure?: Error } = {},
+  ): Blocking {
+    const failed = () => (waits.length > 0 ? failure : undefined);
     const waiters = { called: () => undefined, nudge: () => undefined };
     return new Blocking({
       pair: {
@@ -18,7 +23,7 @@ describe('Blocking', () => {
       },
       transmit: { send: () => false, flush: () => undefined, waiters },
       arena: { receiveSlots: { out: 0, pressing: false } },
-      recovery: { repairing, untilLook, attend: () => undefined, failure: () => undefined },
+      recovery: { repairing, untilLook, attend: () => undefined, failure: failed },
       onMainThread: true,
     } as unknown as BlockingOptions);
   }
@@ -53,15 +58,16 @@ describe('Blocking', () => {
     assert.ok(waits.length > 0 && waits.every((milliseconds) => milliseconds <= 5));
   });
 
-  it('waits no longer than until the watchdog is to look', () => {
-    const waits: number[] = [];
-    assert.equal(full(false, waits, 2.5).send(new Uint8Array(60), 20, undefined), false);
-    assert.equal(waits[0], 3);
-  });
-
-  it('waits no longer at once than a Worker may take to be terminated', () => {
-    const waits: number[] = [];
-    assert.equal(full(false, waits).send(new Uint8Array(60), 300, undefined), false);
-    assert.equal(waits[0], 200);
-  });
+  for (const [what, untilLook, longest] of [
+    ['than until the watchdog is to look', 2.5, 3],
+    ['at once than a Worker may take to be terminated', Infinity, 200],
+  ] as const) {
+    it(`waits no longer ${what}`, () => {
+      const waits: number[] = [];
+      const failure = new Error('enough');
+      const blocking = full(false, waits, { untilLook, failure });
+      assert.throws(() => blocking.send(new Uint8Array(60), Infinity, undefined), failure);
+      assert.deepEqual(waits, [longest]);
+    });
+  }
 });

@@ -10,7 +10,7 @@ export const BATCH = 32;
  * Frames that are copied, or written in place, at once: a step is to be paid for by many. A worker that
  * has nothing to do gets the first of them sooner; one that is busy takes many times as long for each.
  */
-const STEP = { least: 4 * BATCH, most: 16 * BATCH, forEachInFlight: 4 } as const;
+const STEP = { least: 4 * BATCH, most: 32 * BATCH, forEachInFlight: 4 } as const;
 
 /** Bytes of one call: they are counted in 32 bits. */
 const LONGEST = 0xffffffff;

@@ -29,8 +29,8 @@ function inPlace(port: Port, length: number): () => boolean {
     const { bytes, stride } = run;
     const { length } = bytes;
     const view = new DataView(bytes.buffer, bytes.byteOffset, length);
-    let next = counter;
-    for (let to = COUNTER_AT; to < length; to += stride, next = (next + 1) | 0) {
+    let next = counter | 0; // says that it is a whole number: else each step converts it
+    for (let to = COUNTER_AT; to < length; to = (to + stride) | 0, next = (next + 1) | 0) {
       view.setUint32(to, next, true);
     }
     counter = next;

@@ -40,6 +40,22 @@ const typescript = {
   },
 };
 
+/** What many a program never comes to need of Node, and what takes long to load. */
+const LATER =
+  /^(?:var|const) (\S+) = require\('(node:(?:child_process|crypto|fs\/promises|net|zlib))'\);$/gm;
+
+/** Loads those when something of theirs is asked for. */
+const later = {
+  name: 'later',
+  renderChunk: (code) => ({
+    code: code.replace(
+      LATER,
+      "var $1 = new Proxy({}, { get: (_, property) => require('$2')[property] });",
+    ),
+    map: null, // each line stays where it is
+  }),
+};
+
 /** The types of the sources that are there now: of a removed one the compiled files stay. */
 function copyTypes() {
   const sources = fs.readdirSync(lib, { recursive: true }).filter((file) => file.endsWith('.ts'));
@@ -53,14 +69,14 @@ async function main() {
   const bundle = await rollup({
     input: Object.fromEntries(ENTRIES.map((name) => [name, path.join(lib, `${name}.ts`)])),
     external: (name) => name.startsWith('node:') || name === 'bindings',
-    plugins: [typescript],
+    plugins: [typescript, later],
   });
   fs.rmSync(dist, { recursive: true, force: true });
   copyTypes();
   await bundle.write({
     dir: dist,
     format: 'cjs',
-    interop: 'auto',
+    interop: 'default',
     hoistTransitiveImports: false,
     entryFileNames: '[name].js',
     chunkFileNames: 'chunks/[name].js',

@@ -25,7 +25,6 @@ const FORMATS: readonly (readonly [magic: string, command: readonly string[]])[]
   ['894c5a', ['lzop', '-dc']],
 ];
 const GZIP = '1f8b';
-const gunzip = promisify(zlib.gunzip);
 
 /** `arch/x86/boot/compressed`: the length of what is packed follows it, except where gzip has it itself. */
 const TRAILER = 4;
@@ -122,7 +121,7 @@ async function keep(kept: string, kernel: Uint8Array): Promise<void> {
 
 async function unpack(payload: Uint8Array): Promise<Uint8Array | undefined> {
   const begin = Buffer.from(payload.subarray(0, 4)).toString('hex');
-  if (begin.startsWith(GZIP)) return gunzip(payload);
+  if (begin.startsWith(GZIP)) return promisify(zlib.gunzip)(payload);
   const [, command] = FORMATS.find(([magic]) => begin.startsWith(magic)) ?? [];
   return command && filter(command, payload.subarray(0, payload.length - TRAILER));
 }

@@ -165,7 +165,7 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   /**
-   * Sends frames of one length that `write` writes in place, up to 512 at a time.
+   * Sends frames of one length that `write` writes in place, up to 1,024 at a time.
    * Their memory holds what earlier frames left there. In `write` nothing can be sent by this port.
    *
    * @param count  How many.

@@ -7,7 +7,13 @@
 #include "bench.h"
 #include "vhost.h"
 
-enum { kRingSize = 1024, kLongest = 65553, kCounterAt = 42, kReceiveBatch = 64 };
+enum {
+  kRingSize = 1024,
+  kReceiveRingSize = 256,
+  kLongest = 65553,
+  kCounterAt = 42,
+  kReceiveBatch = 64
+};
 
 /// What the programs of the benchmark are told.
 struct task {
@@ -199,7 +205,8 @@ int main(int argc, char** argv) {
   const struct task task = {argv[1], strcmp(argv[2], "copy") == 0, atoi(argv[3])};
   for (int i = 0; i < argc - 4 && i < 2; i++) {
     const bool offloads = is(&task, "gso") || is(&task, "tcp");
-    port_open(&ports[i], &(struct port_options){argv[4 + i], kRingSize, offloads});
+    const uint16_t size = is(&task, "rx") ? kReceiveRingSize : kRingSize;
+    port_open(&ports[i], &(struct port_options){argv[4 + i], size, offloads});
     ring_disarm(&ports[i].transmit);
     post_all(&ports[i].receive);
   }

@@ -6,6 +6,8 @@ import type { Port } from '#lib/port/port';
 import type { FrameRun } from '#lib/port/transmit';
 
 const QUEUE_SIZE = 1024;
+/** What DPDK has: the less memory the worker goes round in, the more it receives. */
+const RECEIVE_QUEUE_SIZE = 256;
 
 /** Sends for ever: until the ring is full, and again whenever there is room. */
 function transmit(port: Port, send: () => boolean): void {
@@ -85,7 +87,8 @@ function forward(from: Port, to: Port): void {
 
 async function openPorts(kind: string, taps: readonly string[]): Promise<[Port, Port | undefined]> {
   const offloads = kind === 'gso' || kind === 'tcp' ? 'auto' : 'none';
-  const open = (tap: string) => openPort({ backend: { tap }, queueSize: QUEUE_SIZE, offloads });
+  const queueSize = kind === 'rx' ? RECEIVE_QUEUE_SIZE : QUEUE_SIZE;
+  const open = (tap: string) => openPort({ backend: { tap }, queueSize, offloads });
   const [first = '', second] = taps;
   return [await open(first), second === undefined ? undefined : await open(second)];
 }

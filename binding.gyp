@@ -24,6 +24,7 @@
         "native/pages.cc",
         "native/pci_probe.cc",
         "native/sched.cc",
+        "native/sentry.cc",
         "native/tun.cc",
         "native/uapi_net.c",
         "native/vcpu.cc",

@@ -34,6 +34,16 @@ export interface NativeWatcher {
   close(): void;
 }
 
+/** A look at a ring again and again, for as long as it goes on. */
+export interface NativeSentry {
+  /** Milliseconds until the next look; -1 when there is none to come. */
+  rest(): number;
+  again(seen: number): void;
+  pause(): void;
+  retire(): void;
+  close(): void;
+}
+
 /** Parts of a vCPU's state that are one structure of the kernel's. */
 export type NativeVcpuState = 'regs' | 'sregs' | 'fpu' | 'lapic' | 'mpState';
 
@@ -154,6 +164,17 @@ interface Native {
   eventfdDrain(eventfd: NativeDescriptor): number;
   eventfdWait(milliseconds: number, ...eventfds: NativeDescriptor[]): number;
   /** Of an eventfd with its count; of what `linkEventsOpen` made with its news, null where some are lost. */
+  Sentry: new (
+    avail: Uint16Array,
+    availAt: number,
+    used: Uint16Array,
+    usedAt: number,
+    size: number,
+    seen: number,
+    milliseconds: number,
+    callback: (seen: number | undefined) => void,
+    backend: NativeDescriptor | undefined,
+  ) => NativeSentry;
   Watcher: new (
     descriptor: NativeDescriptor,
     callback: ((count: number) => void) | ((events: readonly NativeLinkEvent[] | null) => void),

@@ -227,6 +227,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportCopy(env, exports);
   ExportEventFd(env, exports);
   ExportWait(env, exports);
+  ExportSentry(env, exports);
   ExportWatcher(env, exports);
   ExportBudget(env, exports);
   ExportKvm(env, exports);

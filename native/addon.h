@@ -77,6 +77,7 @@ void ExportPages(Napi::Env env, Napi::Object exports);
 void ExportCopy(Napi::Env env, Napi::Object exports);
 void ExportEventFd(Napi::Env env, Napi::Object exports);
 void ExportWait(Napi::Env env, Napi::Object exports);
+void ExportSentry(Napi::Env env, Napi::Object exports);
 void ExportWatcher(Napi::Env env, Napi::Object exports);
 void ExportBudget(Napi::Env env, Napi::Object exports);
 void ExportKvm(Napi::Env env, Napi::Object exports);

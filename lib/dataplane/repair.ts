@@ -1,4 +1,8 @@
+import { Sentry } from '../sys/sentry.js';
+import type { RingPlace } from '../sys/sentry.js';
 import type { WorkerThread } from '../sys/worker-thread.js';
+
+export type { RingPlace } from '../sys/sentry.js';
 
 /**
  * What keeps rings from going on.
@@ -47,13 +51,14 @@ export interface WatchdogSubject {
   transmitBase(): number;
   /** Wakes the worker, should it have missed that there is work. */
   kickTransmit(): void;
+  /** Where a sentry sees all of that while it goes on; undefined: nowhere. */
+  transmitPlace?(): RingPlace | undefined;
 }
 
 /**
  * Milliseconds between two looks while all goes on, and once something stands still. A ring that stops just
  * after a look is seen to stand at the second after it, and judged at the next: within a second, with time
- * left for the repair and for a machine that is busy. Each look wakes the event loop, so they are as rare as
- * that allows.
+ * left for the repair and for a machine that is busy. Each look costs, so they are as rare as that allows.
  */
 const PERIOD = 300;
 const SOON = 100;
@@ -84,6 +89,8 @@ interface Standstill {
 export class Watchdog {
   readonly #subject: WatchdogSubject;
   readonly #onFault: (fault: Fault) => void;
+  /** Looks while all goes on, and pauses while the timer is set. */
+  #sentry: Sentry | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** The used index at the last look; undefined when there was nothing to wait for. */
   #used: number | undefined;
@@ -107,15 +114,23 @@ export class Watchdog {
 
   /** For who keeps the timer from running. */
   lookWhenDue(): void {
-    if (this.#timer && performance.now() >= this.#due) this.#tell(this.#lookNow());
+    if (this.rest > 0) return;
+    const fault = this.#lookNow();
+    this.#arm();
+    this.#tell(fault);
   }
 
   /** Milliseconds until the next look; infinite when there is none to come. */
   get rest(): number {
-    return this.#timer ? Math.max(0, this.#due - performance.now()) : Infinity;
+    if (this.#timer) return Math.max(0, this.#due - performance.now());
+    return this.#sentry?.rest ?? Infinity;
   }
 
   #arm(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#standstill && this.#post()) return;
+    this.#sentry?.pause();
     this.#timer = setTimeout(
       () => {
         this.#turn();
@@ -125,9 +140,38 @@ export class Watchdog {
     this.#timer.unref();
   }
 
+  /** Whether a sentry looks from now on. */
+  #post(): boolean {
+    if (this.#sentry) this.#sentry.again(this.#used);
+    else {
+      const place = this.#subject.transmitPlace?.();
+      this.#sentry = place && new Sentry(place, this.#used, PERIOD, this.#alarmed);
+    }
+    return this.#sentry !== undefined;
+  }
+
+  /** The transmit ring lies elsewhere from now on. */
+  ringMoved(): void {
+    this.#sentry?.retire();
+  }
+
+  /** The next one is of the ring and the interface as they are then. */
+  readonly #alarmed = (seen: number | undefined): void => {
+    this.#dismiss();
+    this.#used = seen;
+    this.#due = performance.now();
+    this.#turn();
+  };
+
+  #dismiss(): void {
+    this.#sentry?.close();
+    this.#sentry = undefined;
+  }
+
   #turn(): void {
     // A timer may come a little early; if somebody has looked meanwhile, it is far too early.
-    const fault = this.rest < TIMER_ROUNDING ? this.#lookNow() : undefined;
+    const isDue = this.#due - performance.now() < TIMER_ROUNDING;
+    const fault = isDue ? this.#lookNow() : undefined;
     // Before it is told: who hears of it may stop the looks.
     this.#arm();
     this.#tell(fault);
@@ -136,6 +180,7 @@ export class Watchdog {
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#dismiss();
     this.#used = undefined;
     this.#forgive();
   }

@@ -6,6 +6,12 @@
  * the language's promise, so a stress test with two threads stands guard over it.
  */
 
+/** Where an index is that one side stores and the other reads. */
+export interface IndexPlace {
+  readonly words: Uint16Array;
+  readonly at: number;
+}
+
 /**
  * Reads an index that the other side stores when what it announces has been written.
  * Everything read after this call is at least as new as the index.

@@ -4,7 +4,7 @@ import type { RingRecovery, TransmitPath } from './transmit-path.js';
 import type { Backend, BackendQueue } from '../backend/backend.js';
 import type { QueuePair, RingName } from '../dataplane/queue-pair.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
-import type { Fault, FaultCause, FaultyRing } from '../dataplane/repair.js';
+import type { Fault, FaultCause, FaultyRing, WatchdogSubject } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 
@@ -71,7 +71,7 @@ export class Recovery implements Borrower {
   constructor(options: RecoveryOptions) {
     this.#options = options;
     const { pair, transmit } = options;
-    const subject = {
+    const subject: WatchdogSubject = {
       worker: pair.worker,
       backendLost: () => this.#isLost(),
       transmitProgress: () => transmit.progress(),
@@ -79,6 +79,7 @@ export class Recovery implements Borrower {
       kickTransmit: () => {
         transmit.kick();
       },
+      transmitPlace: () => ({ ...transmit.ringPlace, backend: this.#bound?.descriptor }),
     };
     this.#watchdog = new Watchdog(subject, (fault) => {
       this.report(fault);

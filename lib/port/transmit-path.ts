@@ -17,7 +17,7 @@ import type { WriteRun } from './transmit.js';
 import type { TransmitPathOptions } from './transmit-options.js';
 import { TransmitWaiters, lost } from './transmit-waiters.js';
 import type { VringEvents } from '../dataplane/queue-pair.js';
-import type { Fault, RingProgress } from '../dataplane/repair.js';
+import type { Fault, RingPlace, RingProgress } from '../dataplane/repair.js';
 import { VhostError, misuse } from '../errors.js';
 import type { DriverQueue } from '../ring/driver-queue.js';
 import type { NetHeader } from '../ring/net-header.js';
@@ -245,6 +245,12 @@ export class TransmitPath {
   /** Frames that the worker has not completed, and how far it is; nothing is taken back. */
   progress(): RingProgress {
     return this.#transmitter.progress();
+  }
+
+  /** The ring for who only looks. */
+  get ringPlace(): RingPlace {
+    const { size, indexPlaces } = this.#queue;
+    return { ...indexPlaces, size };
   }
 
   /** Wakes the worker although it may know already. */

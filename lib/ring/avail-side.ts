@@ -5,6 +5,7 @@ import { Notifications } from './notifications.js';
 import { splitLayout, wordPlaces } from './split-layout.js';
 import type { SplitLayout, WordPlaces } from './split-layout.js';
 import { misuse } from '../errors.js';
+import type { IndexPlace } from '../memory/ordering.js';
 
 /** How a queue is to be driven. */
 export interface DriverQueueOptions {
@@ -96,6 +97,12 @@ export abstract class AvailSide {
   /** Index of the next used entry; runs free over 16 bits. */
   get nextUsed(): number {
     return this.usedIndex;
+  }
+
+  /** Where the two sides tell each other how far they are: for who only looks. */
+  get indexPlaces(): { readonly avail: IndexPlace; readonly used: IndexPlace } {
+    const { words16: words, places } = this;
+    return { avail: { words, at: places.availIdx }, used: { words, at: places.usedIdx } };
   }
 
   /** Takes a free descriptor; -1 when there is none. */

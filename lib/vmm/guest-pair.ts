@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { RingIndices, ringAddresses } from './guest-rings.js';
 import type { DriverQueuePlace } from './virtio-device.js';
 import type { BackendQueue, QueuePair, RingName, VringPlacement } from '../dataplane/queue-pair.js';
-import type { RingProgress } from '../dataplane/repair.js';
+import type { RingPlace, RingProgress } from '../dataplane/repair.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { DeviceQueue } from '../ring/device-queue.js';
 import type { EventFd } from '../sys/eventfd.js';
@@ -47,6 +47,8 @@ const NAMES: readonly RingName[] = ['receive', 'transmit'];
  */
 export class GuestPair {
   readonly pair: QueuePair;
+  /** Called when a ring is handed to the worker, which may lie elsewhere than the one before. */
+  onPlaced: (ring: RingName) => void = () => undefined;
 
   readonly #memory: GuestMemory;
   readonly #rings: Record<RingName, Ring | undefined> = { receive: undefined, transmit: undefined };
@@ -163,6 +165,11 @@ export class GuestPair {
     return indices?.progress() ?? IDLE;
   }
 
+  /** Where a ring that runs tells how far it has come. */
+  place(ring: RingName): RingPlace | undefined {
+    return this.pair.ringRuns(ring) ? this.#rings[ring]?.indices?.place : undefined;
+  }
+
   /**
    * Gives the transmit ring's next chain back unsent, and goes on behind it: the worker tries it again
    * and again.
@@ -241,6 +248,7 @@ export class GuestPair {
     const { place, base } = ring;
     const addresses = ringAddresses(this.#memory, place);
     ring.indices = new RingIndices(this.#memory, place);
+    this.onPlaced(name);
     return { size: place.size, addresses, base, call: this.#callOf(name) ?? null };
   }
 }

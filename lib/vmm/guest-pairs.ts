@@ -2,7 +2,7 @@ import { GuestPair } from './guest-pair.js';
 import type { DriverQueuePlace } from './virtio-device.js';
 import { vhostPart } from '../dataplane/features.js';
 import { QueuePair } from '../dataplane/queue-pair.js';
-import type { Backend, RingName } from '../dataplane/queue-pair.js';
+import type { Backend, BackendQueue, RingName } from '../dataplane/queue-pair.js';
 import { misuse } from '../errors.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { EventFd } from '../sys/eventfd.js';
@@ -134,6 +134,11 @@ export class GuestPairs {
     this.#options.backend.setQueueCount?.(count);
     this.#active = count;
     this.#resume();
+  }
+
+  /** The backend's first queue. */
+  get backendQueue(): BackendQueue | undefined {
+    return this.#options.backend.queues[0];
   }
 
   /** Whether the interface is gone. */

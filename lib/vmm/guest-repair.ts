@@ -2,7 +2,7 @@ import type { GuestWork } from './guest-limits.js';
 import type { GuestPair } from './guest-pair.js';
 import type { GuestPairs } from './guest-pairs.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
-import type { Fault } from '../dataplane/repair.js';
+import type { Fault, WatchdogSubject } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
 
 /** Something that kept a guest's rings from going on, and what became of it. */
@@ -66,7 +66,7 @@ export class GuestRepair {
   /** The interface is the same for all: one look is enough. */
   #watch(pair: GuestPair, index: number): Watchdog {
     const { pairs } = this.#options;
-    const subject = {
+    const subject: WatchdogSubject = {
       worker: pair.pair.worker,
       backendLost: () => index === 0 && pairs.backendLost(),
       transmitProgress: () => pair.progress('transmit'),
@@ -74,12 +74,20 @@ export class GuestRepair {
       kickTransmit: () => {
         pair.pair.transmit.kick.signal();
       },
+      transmitPlace: () => {
+        const place = pair.place('transmit');
+        return index === 0 ? place && { ...place, backend: pairs.backendQueue?.descriptor } : place;
+      },
     };
-    return new Watchdog(subject, (fault) => {
+    const watchdog = new Watchdog(subject, (fault) => {
       this.#options.work.charged(() => {
         this.mend(fault, pair);
       });
     });
+    pair.onPlaced = (ring) => {
+      if (ring === 'transmit') watchdog.ringMoved();
+    };
+    return watchdog;
   }
 
   #reopen(): void {

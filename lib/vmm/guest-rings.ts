@@ -1,6 +1,6 @@
 import type { DriverQueuePlace } from './virtio-device.js';
 import { VhostError } from '../errors.js';
-import type { RingProgress } from '../dataplane/repair.js';
+import type { RingPlace, RingProgress } from '../dataplane/repair.js';
 import type { GuestMemory, Translation } from '../memory/guest-memory.js';
 import { loadAcquire } from '../memory/ordering.js';
 import type { VringAddresses } from '../sys/vhost-net.js';
@@ -48,6 +48,16 @@ export class RingIndices {
     this.#size = place.size;
     this.#avail = index(memory, place.index, avail);
     this.#used = index(memory, place.index, used);
+  }
+
+  /** The ring for who only looks. */
+  get place(): RingPlace {
+    const at = 0;
+    const [avail, used] = [
+      { words: this.#avail, at },
+      { words: this.#used, at },
+    ];
+    return { avail, used, size: this.#size };
   }
 
   /** The used index; runs free over 16 bits. */

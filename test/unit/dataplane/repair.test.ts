@@ -127,6 +127,78 @@ describe('Watchdog', () => {
     });
   });
 
+  describe('with a sentry', () => {
+    let index: Uint16Array;
+    let looks: number;
+
+    beforeEach(() => {
+      index = Uint16Array.of(8, 0); // avail, used
+      looks = 0;
+    });
+    afterEach(() => {
+      watchdog.stop();
+    });
+
+    /** Settles with what is told of a ring that the sentry sees. */
+    function watch(): Promise<string> {
+      const worker = { cpuTime: 0, sleeps: true } as unknown as WorkerThread;
+      const at = (place: number) => ({ words: index, at: place });
+      return new Promise((resolve) => {
+        const subject = {
+          worker,
+          backendLost: () => false,
+          transmitProgress: () => {
+            looks++;
+            return { waiting: ((index[0] ?? 0) - (index[1] ?? 0)) & 0xffff, used: index[1] ?? 0 };
+          },
+          transmitBase: () => base,
+          kickTransmit: () => undefined,
+          transmitPlace: () => ({ avail: at(0), used: at(1), size: 8 }),
+        };
+        watchdog = new Watchdog(subject, ({ cause }) => {
+          watchdog.stop();
+          resolve(cause);
+        });
+        watchdog.start();
+      });
+    }
+
+    it('looks itself only once something stands still, and tells of it within a second', async () => {
+      const began = performance.now();
+      assert.equal(await watch(), 'stuck');
+      assert.equal(looks, 2, 'the sentry looked before');
+      assert.ok(performance.now() - began < 1000);
+    });
+
+    it('looks itself when the ring has moved, and has the new one looked at', async () => {
+      index[1] = 8; // nothing waits
+      const told = watch();
+      index = Uint16Array.of(8, 0);
+      watchdog.ringMoved();
+      assert.equal(await told, 'stuck');
+      assert.equal(looks, 3);
+    });
+
+    it('has it looked at again when the ring goes on', async () => {
+      const told = watch();
+      const going = setInterval(() => {
+        if (looks !== 1) return;
+        index[1] = 1; // after the first look at what stood still
+        looks = 10;
+      }, 1);
+      assert.equal(await told, 'stuck');
+      clearInterval(going);
+      assert.equal(looks, 13, 'one at which it had moved, and two at which it had not');
+    });
+
+    it('says how long it is until the next look, and that there is none', () => {
+      void watch();
+      assert.ok(watchdog.rest > 0 && watchdog.rest <= 300);
+      watchdog.stop();
+      assert.equal(watchdog.rest, Infinity);
+    });
+  });
+
   describe('in its own time', () => {
     let now: number;
     let at: number[];

@@ -10,6 +10,8 @@ import type { VhostError } from '#lib/errors';
 
 const FAULT = { cause: 'kernel', ring: 'receive', message: 'a ring broke' } as const;
 
+const index = () => ({ words: new Uint16Array(1), at: 0 });
+
 describe('Recovery', () => {
   let own: Arena;
   let other: Arena;
@@ -53,6 +55,7 @@ describe('Recovery', () => {
     start: () => undefined,
     resumed: () => undefined,
     progress: () => ({ waiting: 0, used: 0 }),
+    ringPlace: { avail: index(), used: index(), size: 4 },
     kick: () => undefined,
     giveUp: (error: VhostError) => void given.push(error),
     hasten: () => undefined,

@@ -59,12 +59,15 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], `a card with ${String(PAIRS)} queu
     assert.equal(networked.guest.machine.statistics().net[0]?.device.activePairs, PAIRS);
     const before = { receive: used('receive'), transmit: used('transmit') };
     await pingFromEach();
+    // A tap learns where a flow is to be answered after it has passed the frame on, and all pings are one
+    // flow: the first answer goes where the flow was before (`tun_xdp_one()` of `drivers/net/tun.c`).
+    const least = { receive: PINGS - 1, transmit: PINGS };
     for (const ring of ['receive', 'transmit'] as const) {
       const counts = used(ring).map(
         (count, pair) => (count - (before[ring][pair] ?? NaN)) & 0xffff,
       );
       assert.equal(counts.length, PAIRS);
-      for (const count of counts) assert.ok(count >= PINGS, `${ring}: ${counts.join(', ')}`);
+      for (const count of counts) assert.ok(count >= least[ring], `${ring}: ${counts.join(', ')}`);
     }
   }).timeout(BOOT);
 

@@ -34,10 +34,10 @@ export interface NativeWatcher {
   close(): void;
 }
 
-/** A look at a ring again and again, for as long as it goes on. */
+/** Looks at a ring again and again: milliseconds until the next, used index at the last; -1: none. */
 export interface NativeSentry {
-  /** Milliseconds until the next look; -1 when there is none to come. */
   rest(): number;
+  seen(): number;
   again(seen: number): void;
   pause(): void;
   retire(): void;
@@ -163,7 +163,6 @@ interface Native {
   eventfdSignal(eventfd: NativeDescriptor): void;
   eventfdDrain(eventfd: NativeDescriptor): number;
   eventfdWait(milliseconds: number, ...eventfds: NativeDescriptor[]): number;
-  /** Of an eventfd with its count; of what `linkEventsOpen` made with its news, null where some are lost. */
   Sentry: new (
     avail: Uint16Array,
     availAt: number,
@@ -175,6 +174,7 @@ interface Native {
     callback: (seen: number | undefined) => void,
     backend: NativeDescriptor | undefined,
   ) => NativeSentry;
+  /** Of an eventfd with its count; of what `linkEventsOpen` made with its news, null where some are lost. */
   Watcher: new (
     descriptor: NativeDescriptor,
     callback: ((count: number) => void) | ((events: readonly NativeLinkEvent[] | null) => void),

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "addon.h"
+#include "descriptor.h"
 #include "uapi.h"
 
 namespace vhost_net {
@@ -21,8 +22,9 @@ class Word {
   bool Load(uint16_t* value) const {
     const Napi::Uint16Array words = words_.Value();
     if (at_ >= words.ElementLength()) return false;  // 0 of a detached buffer
-    // Both are only compared with themselves at another time: nothing is read by what they say.
-    *value = __atomic_load_n(words.Data() + at_, __ATOMIC_RELAXED);
+    // Acquire, so that of two that are loaded in turn the second is at least as new as the first.
+    // Nothing is read by what they say: a wrong value costs a look.
+    *value = __atomic_load_n(words.Data() + at_, __ATOMIC_ACQUIRE);
     return true;
   }
   void Set(Napi::Uint16Array words, uint32_t at) {
@@ -70,11 +72,11 @@ struct Guard {
   explicit Guard(Napi::Env environment) : env(environment) {}
 
   void Start(uv_loop_t* loop);
-  void Again() { uv_timer_start(&timer, OnTimer, period, period); }
+  void Again();
   void Close();
   void Look();
   bool GoesOn();
-  bool Moved();
+  bool StandsStill(uint16_t* waiting);
   bool BackendGone() const;
   void Alarm();
 
@@ -90,6 +92,13 @@ void Guard::Start(uv_loop_t* loop) {
   uv_unref(reinterpret_cast<uv_handle_t*>(&timer));
   if (napi_add_async_cleanup_hook(env, OnEnvironmentEnd, this, &hook) != napi_ok) hook = nullptr;
   Again();
+}
+
+/// By the time that it is, and not that of the turn's beginning, which may be long ago: two looks
+/// are never closer than that.
+void Guard::Again() {
+  uv_update_time(timer.loop);
+  uv_timer_start(&timer, OnTimer, period, 0);
 }
 
 /// The context stays until the handle is gone: a callback that closes its own sentry still runs
@@ -117,25 +126,31 @@ void Guard::OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
 
 void Guard::Look() {
   const Napi::HandleScope scope(env);
-  if (GoesOn()) return;
-  uv_timer_stop(&timer);
-  Alarm();
+  if (GoesOn()) {
+    Again();
+  } else {
+    Alarm();
+  }
 }
 
+/// Where not: `seen` is what stood still, or -1 when that is not the reason.
 bool Guard::GoesOn() {
-  if (!retired) return Moved() && !BackendGone();
-  seen = -1;  // what was seen was another ring
+  uint16_t waiting = 0;
+  if (StandsStill(&waiting)) return false;
+  if (!retired && waiting <= size && !BackendGone()) return true;
+  seen = -1;
   return false;
 }
 
-bool Guard::Moved() {
+/// Of memory that is gone, more seems to wait than there can be.
+bool Guard::StandsStill(uint16_t* waiting) {
   uint16_t now = 0;
   uint16_t next = 0;
-  if (!used.Load(&now) || !avail.Load(&next)) return false;
-  const auto waiting = static_cast<uint16_t>(next - now);
-  const bool moved = waiting == 0 || seen != now;
-  if (moved) seen = waiting == 0 ? -1 : now;
-  return moved && waiting <= size;
+  const bool known = used.Load(&now) && avail.Load(&next);
+  *waiting = known ? static_cast<uint16_t>(next - now) : UINT16_MAX;
+  if (known && !retired && *waiting != 0 && seen == now) return true;
+  seen = *waiting == 0 ? -1 : now;
+  return false;
 }
 
 bool Guard::BackendGone() const {
@@ -179,10 +194,11 @@ Sentry::Sentry(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Sentry>(info) 
   const uint32_t used_at = arguments.Unsigned(3, "usedAt");
   const uint32_t size = arguments.Unsigned(4, "size", 32768);
   const auto seen = static_cast<int32_t>(arguments.Integer(5, "seen", -1, 65535));
-  const uint32_t milliseconds = arguments.Unsigned(6, "milliseconds");
+  const auto milliseconds = arguments.Integer(6, "milliseconds", 1, UINT32_MAX);
   const Napi::Function callback = arguments.Function(7, "callback");
   const bool has_backend = arguments.Has(8);
-  const std::shared_ptr<OpenFile> backend = has_backend ? arguments.File(8, "backend") : nullptr;
+  const Descriptor* backend = has_backend ? Descriptor::From(info[8]) : nullptr;
+  if (has_backend && backend == nullptr) arguments.FailType("backend", "a Descriptor");
   if (!arguments.ok()) return;
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(info.Env(), &loop);
@@ -191,13 +207,14 @@ Sentry::Sentry(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Sentry>(info) 
   guard->used.Set(used, used_at);
   guard->size = size;
   guard->seen = seen;
-  guard->backend = backend;
+  // One that is closed is as one whose interface is gone.
+  if (has_backend) guard->backend = backend->file();
   guard->has_backend = has_backend;
   guard->callback = Napi::Persistent(callback);
   guard->context = std::make_unique<Napi::AsyncContext>(info.Env(), "VHOST_NET_SENTRY");
   guard->owner = this;
   guard_ = guard;
-  guard->period = milliseconds;
+  guard->period = static_cast<uint64_t>(milliseconds);
   guard->Start(loop);
 }
 
@@ -214,14 +231,17 @@ Napi::Value Sentry::Rest(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(uv_timer_get_due_in(&guard_->timer)));
 }
 
+/// seen(): the used index at its last look, -1 when nothing waited.
+Napi::Value Sentry::Seen(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), guard_ == nullptr ? -1 : guard_->seen);
+}
+
 /// again(seen): it looks from now on, whether it did before or not.
 Napi::Value Sentry::Again(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto seen = static_cast<int32_t>(arguments.Integer(0, "seen", -1, 65535));
   if (!arguments.ok() || guard_ == nullptr) return info.Env().Undefined();
   guard_->seen = seen;
-  // By the time that it is, and not that of the turn's beginning: a loop may have stood for long.
-  uv_update_time(guard_->timer.loop);
   guard_->Again();
   return info.Env().Undefined();
 }
@@ -249,9 +269,9 @@ Napi::Value Sentry::Close(const Napi::CallbackInfo& info) {
 Napi::Function Sentry::Define(Napi::Env env) {
   return DefineClass(
       env, "Sentry",
-      {InstanceMethod<&Sentry::Rest>("rest"), InstanceMethod<&Sentry::Again>("again"),
-       InstanceMethod<&Sentry::Pause>("pause"), InstanceMethod<&Sentry::Retire>("retire"),
-       InstanceMethod<&Sentry::Close>("close")});
+      {InstanceMethod<&Sentry::Rest>("rest"), InstanceMethod<&Sentry::Seen>("seen"),
+       InstanceMethod<&Sentry::Again>("again"), InstanceMethod<&Sentry::Pause>("pause"),
+       InstanceMethod<&Sentry::Retire>("retire"), InstanceMethod<&Sentry::Close>("close")});
 }
 
 void ExportSentry(Napi::Env env, Napi::Object exports) {

@@ -21,6 +21,7 @@ class Sentry : public Napi::ObjectWrap<Sentry> {
 
  private:
   Napi::Value Rest(const Napi::CallbackInfo& info);
+  Napi::Value Seen(const Napi::CallbackInfo& info);
   Napi::Value Again(const Napi::CallbackInfo& info);
   Napi::Value Pause(const Napi::CallbackInfo& info);
   Napi::Value Retire(const Napi::CallbackInfo& info);

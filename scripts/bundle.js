@@ -44,16 +44,19 @@ const typescript = {
 const LATER =
   /^(?:var|const) (\S+) = require\('(node:(?:child_process|crypto|fs\/promises|net|zlib))'\);$/gm;
 
+const AT_ONCE =
+  /^(?!.*new Proxy).*require\('node:(?:child_process|crypto|fs\/promises|net|zlib)'\).*$/m;
+
 /** Loads those when something of theirs is asked for. */
 const later = {
   name: 'later',
-  renderChunk: (code) => ({
-    code: code.replace(
-      LATER,
-      "var $1 = new Proxy({}, { get: (_, property) => require('$2')[property] });",
-    ),
-    map: null, // each line stays where it is
-  }),
+  renderChunk(code) {
+    const proxy = "var $1 = new Proxy({}, { get: (_, property) => require('$2')[property] });";
+    const later = code.replace(LATER, proxy);
+    const atOnce = AT_ONCE.exec(later);
+    if (atOnce) this.error(`this is loaded at once: ${atOnce[0]}`);
+    return { code: later, map: null }; // each line stays where it is
+  },
 };
 
 /** The types of the sources that are there now: of a removed one the compiled files stay. */
@@ -70,6 +73,7 @@ async function main() {
     input: Object.fromEntries(ENTRIES.map((name) => [name, path.join(lib, `${name}.ts`)])),
     external: (name) => name.startsWith('node:') || name === 'bindings',
     plugins: [typescript, later],
+    treeshake: { moduleSideEffects: 'no-external' },
   });
   fs.rmSync(dist, { recursive: true, force: true });
   copyTypes();

@@ -115,9 +115,9 @@ export class Watchdog {
   /** For who keeps the timer from running. */
   lookWhenDue(): void {
     if (this.rest > 0) return;
-    const fault = this.#lookNow();
-    this.#arm();
-    this.#tell(fault);
+    // What the sentry saw last, where it was the one to look.
+    if (!this.#timer) this.#used = this.#sentry?.seen;
+    this.#goOn(this.#lookNow());
   }
 
   /** Milliseconds until the next look; infinite when there is none to come. */
@@ -150,8 +150,10 @@ export class Watchdog {
     return this.#sentry !== undefined;
   }
 
-  /** The transmit ring lies elsewhere from now on. */
+  /** The transmit ring is another one from now on, of which nothing was seen. */
   ringMoved(): void {
+    this.#used = undefined;
+    this.#forgive();
     this.#sentry?.retire();
   }
 
@@ -171,10 +173,16 @@ export class Watchdog {
   #turn(): void {
     // A timer may come a little early; if somebody has looked meanwhile, it is far too early.
     const isDue = this.#due - performance.now() < TIMER_ROUNDING;
-    const fault = isDue ? this.#lookNow() : undefined;
-    // Before it is told: who hears of it may stop the looks.
-    this.#arm();
-    this.#tell(fault);
+    this.#goOn(isDue ? this.#lookNow() : undefined);
+  }
+
+  /** The next look before what was seen is told: who hears of it may stop the looks. */
+  #goOn(fault: Fault | undefined): void {
+    try {
+      this.#arm();
+    } finally {
+      if (fault) this.#onFault(fault);
+    }
   }
 
   stop(): void {
@@ -196,10 +204,6 @@ export class Watchdog {
     if (fault) this.#forgive();
     this.#due = performance.now() + (this.#standstill ? SOON : PERIOD);
     return fault;
-  }
-
-  #tell(fault: Fault | undefined): void {
-    if (fault) this.#onFault(fault);
   }
 
   /** One look; undefined when all is well, or may still become so. */

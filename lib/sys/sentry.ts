@@ -13,7 +13,7 @@ export interface RingPlace {
   readonly used: IndexPlace;
   /** Descriptors. */
   readonly size: number;
-  /** The queue of the interface behind it; undefined: it is not looked at. */
+  /** The queue of the interface behind it; one that is closed is gone. Undefined: it is not looked at. */
   readonly backend?: NativeDescriptor | undefined;
 }
 
@@ -31,7 +31,8 @@ export class Sentry {
   /**
    * @param seen  The used index when it was last looked; undefined: nothing waited then.
    * @param milliseconds  From one look to the next.
-   * @param onAlarm  Called once, with the used index that stood still; it does not look any more then.
+   * @param onAlarm  Called once, with the used index that stood still, or undefined when
+   * it is not that; it does not look any more then.
    */
   constructor(
     { avail, used, size, backend }: RingPlace,
@@ -49,6 +50,12 @@ export class Sentry {
   get rest(): number {
     const rest = this.#native.rest();
     return rest < 0 ? Infinity : rest;
+  }
+
+  /** The used index at its last look; undefined: nothing waited. */
+  get seen(): number | undefined {
+    const seen = this.#native.seen();
+    return seen === NONE ? undefined : seen;
   }
 
   /** Looks from now on, as if it were new. */

@@ -2,7 +2,7 @@ import type { GuestWork } from './guest-limits.js';
 import type { GuestPair } from './guest-pair.js';
 import type { GuestPairs } from './guest-pairs.js';
 import { BACKEND_LOST, Watchdog } from '../dataplane/repair.js';
-import type { Fault, WatchdogSubject } from '../dataplane/repair.js';
+import type { Fault, RingPlace, WatchdogSubject } from '../dataplane/repair.js';
 import { VhostError } from '../errors.js';
 
 /** Something that kept a guest's rings from going on, and what became of it. */
@@ -26,6 +26,11 @@ export interface GuestRepairOptions {
   readonly needsReset: () => void;
   readonly onFault: (fault: GuestFault) => void;
 }
+
+const ZERO = { words: new Uint16Array(1), at: 0 };
+
+/** Nothing ever waits in it: of the device there is the interface alone to look at. */
+const NO_RING: RingPlace = { avail: ZERO, used: ZERO, size: 0 };
 
 /**
  * Looks after a guest's rings while they run, and mends what can be mended from outside: an interface
@@ -75,8 +80,8 @@ export class GuestRepair {
         pair.pair.transmit.kick.signal();
       },
       transmitPlace: () => {
-        const place = pair.place('transmit');
-        return index === 0 ? place && { ...place, backend: pairs.backendQueue?.descriptor } : place;
+        const place = pair.place('transmit') ?? NO_RING;
+        return index === 0 ? { ...place, backend: pairs.backendQueue?.descriptor } : place;
       },
     };
     const watchdog = new Watchdog(subject, (fault) => {

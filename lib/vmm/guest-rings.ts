@@ -52,12 +52,11 @@ export class RingIndices {
 
   /** The ring for who only looks. */
   get place(): RingPlace {
-    const at = 0;
-    const [avail, used] = [
-      { words: this.#avail, at },
-      { words: this.#used, at },
-    ];
-    return { avail, used, size: this.#size };
+    return {
+      avail: { words: this.#avail, at: 0 },
+      used: { words: this.#used, at: 0 },
+      size: this.#size,
+    };
   }
 
   /** The used index; runs free over 16 bits. */

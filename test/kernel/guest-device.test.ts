@@ -31,6 +31,8 @@ import { bit, has } from '#lib/uapi/virtio';
 
 const RECEIVE = 0;
 const TRANSMIT = 1;
+/** A place in the guest's memory that no ring has at first. */
+const ELSEWHERE = 9;
 
 /** Who has 10.9.0.1? 10.9.0.2 at the guest's address asks. */
 const ARP_REQUEST = Buffer.from(
@@ -378,6 +380,18 @@ describeWith(['vhost', 'tun', 'root'], 'a guest and its network device', () => {
       works();
       assert.equal(guest.device.statistics().unsent, 1);
       assert.equal(guest.driver.status & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    });
+
+    it('the same in a ring that was laid elsewhere meanwhile: it is looked at there', async () => {
+      begin();
+      works();
+      guest.driver.resetQueue(TRANSMIT);
+      guest.setUpQueue(TRANSMIT, ELSEWHERE);
+      guest.send([ARP_REQUEST], TRANSMIT, Uint8Array.of(1, 0, 0, 0, 0, 0, 0xf0, 0xff, 0, 0, 0, 0));
+      const { cause, outcome, unsent } = await guest.fault();
+      assert.deepEqual([cause, outcome, unsent], ['stuck', 'repaired', 1]);
+      guest.reclaim(1);
+      works();
     });
 
     it('a tap that can not be made again is waited for', async () => {

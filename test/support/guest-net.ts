@@ -96,11 +96,11 @@ export class GuestNet {
   }
 
   /** Lays a ring anew, and enables it. */
-  setUpQueue(index: number): void {
+  setUpQueue(index: number, room = index): void {
     const { buffer } = this.pages;
     const eventIdx = has(this.features, VIRTIO_RING_F_EVENT_IDX);
-    this.queues[index] = new DriverQueue(buffer, index * RING_BYTES, { size: RING_SIZE, eventIdx });
-    this.driver.setUpQueue(index, RING_SIZE, ringPlace(index), index + 1);
+    this.queues[index] = new DriverQueue(buffer, room * RING_BYTES, { size: RING_SIZE, eventIdx });
+    this.driver.setUpQueue(index, RING_SIZE, ringPlace(room), index + 1);
   }
 
   queue(index: number): DriverQueue {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mock } from 'node:test';
 
 import { BACKEND_LOST, Watchdog } from '#lib/dataplane/repair';
+import { EventFd } from '#lib/sys/eventfd';
 import type { WorkerThread } from '#lib/sys/worker-thread';
 
 const SPUN = 30e6; // nanoseconds of CPU time, more than any pause takes
@@ -139,10 +140,15 @@ describe('Watchdog', () => {
       watchdog.stop();
     });
 
+    const place = () => ({
+      avail: { words: index, at: 0 },
+      used: { words: index, at: 1 },
+      size: 8,
+    });
+
     /** Settles with what is told of a ring that the sentry sees. */
     function watch(): Promise<string> {
       const worker = { cpuTime: 0, sleeps: true } as unknown as WorkerThread;
-      const at = (place: number) => ({ words: index, at: place });
       return new Promise((resolve) => {
         const subject = {
           worker,
@@ -153,7 +159,7 @@ describe('Watchdog', () => {
           },
           transmitBase: () => base,
           kickTransmit: () => undefined,
-          transmitPlace: () => ({ avail: at(0), used: at(1), size: 8 }),
+          transmitPlace: place,
         };
         watchdog = new Watchdog(subject, ({ cause }) => {
           watchdog.stop();
@@ -189,6 +195,43 @@ describe('Watchdog', () => {
       assert.equal(await told, 'stuck');
       clearInterval(going);
       assert.equal(looks, 13, 'one at which it had moved, and two at which it had not');
+    });
+
+    it('tells of an interface whose queue somebody closed, and looks on', async () => {
+      const backend = new EventFd();
+      const faults: string[] = [];
+      const subject = {
+        worker: undefined,
+        backendLost: () => backend.fd === -1,
+        transmitProgress: () => ({ waiting: 0, used: 8 }),
+        transmitBase: () => base,
+        kickTransmit: () => undefined,
+        transmitPlace: () => ({ ...place(), backend: backend.descriptor }),
+      };
+      await new Promise<void>((resolve) => {
+        watchdog = new Watchdog(subject, ({ cause }) => {
+          if (faults.push(cause) === 2) resolve();
+        });
+        watchdog.start();
+        backend.close();
+      });
+      assert.deepEqual(faults, ['backend', 'backend']);
+    });
+
+    it('goes on from what the sentry saw when somebody blocks the event loop', async () => {
+      const told = watch();
+      const began = performance.now();
+      const posted = () => watchdog.rest;
+      let before = posted();
+      // The sentry's first look, which sees the ring for the first time.
+      while (posted() <= before) {
+        before = posted();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      while (looks < 2 && performance.now() - began < 2000) watchdog.lookWhenDue();
+      assert.ok(performance.now() - began < 1000);
+      assert.equal(await told, 'stuck');
+      assert.equal(looks, 2);
     });
 
     it('says how long it is until the next look, and that there is none', () => {

@@ -32,7 +32,7 @@ const PATHS = [
 /**
  * What a call would look like that gets past the checks of its arguments; `d` is a live descriptor, `v` one
  * of vhost, `n` a small number, `a` an address or a length, `s` a name, `p` a path, `b` a boolean, `f` a
- * function, `u` bytes, `r` rows of a memory table, `t` a short time, `?` any of these or nothing. A new export gets `d???`.
+ * function, `u` bytes, `w` 16-bit words, perhaps of pages, `r` rows of a memory table, `t` a short time, `?` any of these or nothing. A new export gets `d???`.
  */
 const SHAPES: Record<string, readonly string[]> = {
   configure: ['f'],
@@ -48,6 +48,7 @@ const SHAPES: Record<string, readonly string[]> = {
   eventfdDrain: ['d'],
   eventfdWait: ['td', 'tdddd'],
   Watcher: ['df'],
+  Sentry: ['wnwnnntf', 'wnwnnntfd'],
   vhostOpen: ['p'],
   vhostSetOwner: ['v'],
   vhostResetOwner: ['v'],
@@ -232,6 +233,10 @@ class Fuzzer {
         return this.#callback();
       case 'u':
         return new Uint8Array(random.pick([4, 6, 16])).fill(random.below(256));
+      case 'w': {
+        const buffers = this.#pages().map(({ buffer }) => buffer);
+        return new Uint16Array(random.pick([...buffers, undefined]) ?? new ArrayBuffer(8), 0, 4);
+      }
       case 'r':
         return Array.from({ length: random.below(4) }, () => [0n, 4096n, this.#address()]);
       default:

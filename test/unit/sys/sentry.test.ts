@@ -91,7 +91,7 @@ describe('Sentry', () => {
 
   it('tells of more chains than there can be, and of a ring whose memory is gone', async () => {
     avail[1] = 9;
-    assert.equal(await alarm(), 0);
+    assert.equal(await alarm(), undefined, 'that it stands still is not known yet');
     avail[1] = 0;
     const gone = alarm();
     structuredClone(used.buffer, { transfer: [used.buffer as ArrayBuffer] });
@@ -103,6 +103,19 @@ describe('Sentry', () => {
     const told = alarm({ ...place(), backend: backend.descriptor });
     backend.close();
     assert.equal(await told, undefined);
+    assert.equal(await alarm({ ...place(), backend: backend.descriptor }), undefined);
+  });
+
+  it('says what it saw last, for who goes on in its place', async () => {
+    avail[1] = 1;
+    let alarms = 0;
+    const sentry = post(() => alarms++, { ...place(), size: 1 }, 7);
+    const seen = () => sentry.seen;
+    assert.equal(seen(), 7);
+    while (seen() === 7) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([seen(), alarms], [0, 0]);
+    sentry.close();
+    assert.equal(seen(), undefined);
   });
 
   it('calls at once, and of no index, when its ring lies elsewhere', async () => {

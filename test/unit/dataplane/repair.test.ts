@@ -5,6 +5,9 @@ import { BACKEND_LOST, Watchdog } from '#lib/dataplane/repair';
 import { EventFd } from '#lib/sys/eventfd';
 import type { WorkerThread } from '#lib/sys/worker-thread';
 
+/** Milliseconds after which what should have happened will not. */
+const LONG = 10_000;
+
 const SPUN = 30e6; // nanoseconds of CPU time, more than any pause takes
 
 describe('Watchdog', () => {
@@ -169,11 +172,9 @@ describe('Watchdog', () => {
       });
     }
 
-    it('looks itself only once something stands still, and tells of it within a second', async () => {
-      const began = performance.now();
+    it('looks itself only once something stands still', async () => {
       assert.equal(await watch(), 'stuck');
       assert.equal(looks, 2, 'the sentry looked before');
-      assert.ok(performance.now() - began < 1000);
     });
 
     it('looks itself when the ring has moved, and has the new one looked at', async () => {
@@ -220,7 +221,6 @@ describe('Watchdog', () => {
 
     it('goes on from what the sentry saw when somebody blocks the event loop', async () => {
       const told = watch();
-      const began = performance.now();
       const posted = () => watchdog.rest;
       let before = posted();
       // The sentry's first look, which sees the ring for the first time.
@@ -228,10 +228,10 @@ describe('Watchdog', () => {
         before = posted();
         await new Promise((resolve) => setImmediate(resolve));
       }
-      while (looks < 2 && performance.now() - began < 2000) watchdog.lookWhenDue();
-      assert.ok(performance.now() - began < 1000);
+      const end = performance.now() + LONG;
+      while (looks < 2 && performance.now() < end) watchdog.lookWhenDue();
       assert.equal(await told, 'stuck');
-      assert.equal(looks, 2);
+      assert.equal(looks, 2, 'none that only learned what the sentry knew');
     });
 
     it('says how long it is until the next look, and that there is none', () => {

@@ -28,6 +28,20 @@ Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std
   return env.Undefined();
 }
 
+napi_status CallJavaScript(Napi::Env env, const Napi::AsyncContext& context,
+                           const Napi::FunctionReference& callback, size_t count,
+                           const napi_value* arguments, napi_value* result) {
+  // Raw, because an exception must be handed to the process, not thrown again.
+  const napi_status status =
+      napi_make_callback(env, context, env.Global(), callback.Value(), count, arguments, result);
+  napi_value error = nullptr;
+  if (status == napi_pending_exception &&
+      napi_get_and_clear_last_exception(env, &error) == napi_ok && error != nullptr) {
+    napi_fatal_exception(env, error);  // becomes 'uncaughtException'
+  }
+  return status;
+}
+
 bool Arguments::Fail() {
   const bool first = ok_;
   ok_ = false;
@@ -130,18 +144,26 @@ Napi::Array Arguments::Array(size_t index, const char* name) {
   return ok_ ? info_[index].As<Napi::Array>() : Napi::Array();
 }
 
-Napi::Uint8Array Arguments::Bytes(size_t index, const char* name) {
+bool Arguments::IsTyped(size_t index, const char* name, napi_typedarray_type type,
+                        const char* expected) {
   const bool fits = ok_ && index < info_.Length() && info_[index].IsTypedArray() &&
-                    info_[index].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-  if (ok_ && !fits) FailType(name, "a Uint8Array");
-  return ok_ ? info_[index].As<Napi::Uint8Array>() : Napi::Uint8Array();
+                    info_[index].As<Napi::TypedArray>().TypedArrayType() == type;
+  if (ok_ && !fits) FailType(name, expected);
+  return ok_;
+}
+
+Napi::Uint8Array Arguments::Bytes(size_t index, const char* name) {
+  const bool fits = IsTyped(index, name, napi_uint8_array, "a Uint8Array");
+  return fits ? info_[index].As<Napi::Uint8Array>() : Napi::Uint8Array();
+}
+
+Napi::Uint16Array Arguments::Words16(size_t index, const char* name) {
+  const bool fits = IsTyped(index, name, napi_uint16_array, "a Uint16Array");
+  return fits ? info_[index].As<Napi::Uint16Array>() : Napi::Uint16Array();
 }
 
 std::vector<uint32_t> Arguments::Words32(size_t index, const char* name, size_t row, size_t most) {
-  const bool fits = ok_ && index < info_.Length() && info_[index].IsTypedArray() &&
-                    info_[index].As<Napi::TypedArray>().TypedArrayType() == napi_uint32_array;
-  if (ok_ && !fits) FailType(name, "a Uint32Array");
-  if (!ok_) return {};
+  if (!IsTyped(index, name, napi_uint32_array, "a Uint32Array")) return {};
   const auto words = info_[index].As<Napi::Uint32Array>();
   if (words.ElementLength() % row != 0 || words.ElementLength() > row * most) {
     FailRange(name, "at most " + std::to_string(most) + " rows of " + std::to_string(row));

@@ -24,6 +24,13 @@ struct AddonData {
 Napi::Value ThrowSystem(Napi::Env env, int error, const char* syscall, const std::string& request,
                         const std::string& path = "");
 
+/// Calls JavaScript where none of it is on the stack: jobs of promises and ticks run after it, and
+/// what it throws becomes 'uncaughtException'. Of an owner that the call may close nothing is used
+/// once it has begun, but the context.
+napi_status CallJavaScript(Napi::Env env, const Napi::AsyncContext& context,
+                           const Napi::FunctionReference& callback, size_t count,
+                           const napi_value* arguments, napi_value* result);
+
 /// Checks arguments one by one. The first that does not fit throws a TypeError or RangeError; from
 /// then on `ok()` is false and every later check is a no-op.
 class Arguments {
@@ -42,6 +49,7 @@ class Arguments {
   Napi::Function Function(size_t index, const char* name);
   Napi::Array Array(size_t index, const char* name);
   Napi::Uint8Array Bytes(size_t index, const char* name);
+  Napi::Uint16Array Words16(size_t index, const char* name);
   /// A copy of a Uint32Array of whole rows, at most `most` of them.
   std::vector<uint32_t> Words32(size_t index, const char* name, size_t row, size_t most);
   /// An open Descriptor. None when it is closed or of another kind (an error was thrown).
@@ -64,6 +72,8 @@ class Arguments {
  private:
   std::shared_ptr<OpenFile> FileOf(size_t index, const char* name, FileKind kind,
                                    const char* expected);
+  /// Whether it is a typed array of that type; throws where it is not.
+  bool IsTyped(size_t index, const char* name, napi_typedarray_type type, const char* expected);
   /// Whether this is the first failure, so that there is something to throw.
   bool Fail();
 

@@ -159,38 +159,16 @@ bool Guard::BackendGone() const {
   return !file || InterfaceGone(file->fd.get());
 }
 
-/// As a watcher does it: jobs of promises run after it, an exception goes to the process.
 void Guard::Alarm() {
-  const Napi::Env environment = env;  // the callback may close this
-  const napi_value argument =
-      seen < 0 ? environment.Undefined() : Napi::Number::New(environment, seen);
-  const napi_status status = napi_make_callback(environment, *context, environment.Global(),
-                                                callback.Value(), 1, &argument, nullptr);
-  napi_value error = nullptr;
-  if (status == napi_pending_exception &&
-      napi_get_and_clear_last_exception(environment, &error) == napi_ok && error != nullptr) {
-    napi_fatal_exception(environment, error);
-  }
+  const napi_value argument = seen < 0 ? env.Undefined() : Napi::Number::New(env, seen);
+  CallJavaScript(env, *context, callback, 1, &argument, nullptr);
 }
-
-namespace {
-
-/// A Uint16Array, or an empty one where it is none (an error was thrown).
-Napi::Uint16Array Words16(Arguments* arguments, const Napi::CallbackInfo& info, size_t index,
-                          const char* name) {
-  const bool fits = arguments->ok() && index < info.Length() && info[index].IsTypedArray() &&
-                    info[index].As<Napi::TypedArray>().TypedArrayType() == napi_uint16_array;
-  if (!fits) arguments->FailType(name, "a Uint16Array");
-  return fits ? info[index].As<Napi::Uint16Array>() : Napi::Uint16Array();
-}
-
-}  // namespace
 
 Sentry::Sentry(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Sentry>(info) {
   Arguments arguments(info);
-  const Napi::Uint16Array avail = Words16(&arguments, info, 0, "avail");
+  const Napi::Uint16Array avail = arguments.Words16(0, "avail");
   const uint32_t avail_at = arguments.Unsigned(1, "availAt");
-  const Napi::Uint16Array used = Words16(&arguments, info, 2, "used");
+  const Napi::Uint16Array used = arguments.Words16(2, "used");
   const uint32_t used_at = arguments.Unsigned(3, "usedAt");
   const uint32_t size = arguments.Unsigned(4, "size", 32768);
   const auto seen = static_cast<int32_t>(arguments.Integer(5, "seen", -1, 65535));

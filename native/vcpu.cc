@@ -155,16 +155,9 @@ void VcpuRun::TellEnd() {
   Call(arguments, std::size(arguments));
 }
 
-/// As a watcher does it: jobs of promises run after it, an exception goes to the process.
 uint32_t VcpuRun::Call(const napi_value* arguments, size_t count) {
   napi_value result = nullptr;
-  const napi_status status =
-      napi_make_callback(env, *context, env.Global(), callback.Value(), count, arguments, &result);
-  napi_value error = nullptr;
-  if (status == napi_pending_exception &&
-      napi_get_and_clear_last_exception(env, &error) == napi_ok && error != nullptr) {
-    napi_fatal_exception(env, error);
-  }
+  const napi_status status = CallJavaScript(env, *context, callback, count, arguments, &result);
   uint32_t answer = UINT32_MAX;
   if (status == napi_ok && napi_get_value_uint32(env, result, &answer) != napi_ok) {
     answer = UINT32_MAX;

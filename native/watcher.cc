@@ -87,15 +87,7 @@ void Watch::Deliver() {
   const Napi::HandleScope scope(environment);
   const napi_value argument = Read();
   if (argument == nullptr) return;
-  // napi_make_callback: promise jobs and ticks run after it. Raw, because with no JavaScript on the
-  // stack an exception must be handed to the process, not thrown again.
-  const napi_status status = napi_make_callback(environment, *context, environment.Global(),
-                                                callback.Value(), 1, &argument, nullptr);
-  napi_value error = nullptr;
-  if (status == napi_pending_exception &&
-      napi_get_and_clear_last_exception(environment, &error) == napi_ok && error != nullptr) {
-    napi_fatal_exception(environment, error);  // becomes 'uncaughtException'
-  }
+  CallJavaScript(environment, *context, callback, 1, &argument, nullptr);
 }
 
 Watcher::Watcher(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Watcher>(info) {

@@ -41,21 +41,19 @@ const typescript = {
 };
 
 /** What many a program never comes to need of Node, and what takes long to load. */
-const LATER =
-  /^(?:var|const) (\S+) = require\('(node:(?:child_process|crypto|fs\/promises|net|zlib))'\);$/gm;
+const HEAVY = "require\\('(node:(?:child_process|crypto|fs/promises|net|zlib))'\\)";
 
-const AT_ONCE =
-  /^(?!.*new Proxy).*require\('node:(?:child_process|crypto|fs\/promises|net|zlib)'\).*$/m;
-
-/** Loads those when something of theirs is asked for. */
+/** Loads those when something of theirs is asked for; nothing of ours may need it sooner. */
 const later = {
   name: 'later',
-  renderChunk(code) {
-    const proxy = "var $1 = new Proxy({}, { get: (_, property) => require('$2')[property] });";
-    const later = code.replace(LATER, proxy);
-    const atOnce = AT_ONCE.exec(later);
+  renderChunk(source) {
+    const code = source.replace(
+      new RegExp(`^(?:var|const) (\\S+) = ${HEAVY};$`, 'gm'),
+      "var $1 = new Proxy({}, { get: (_, property) => require('$2')[property] });",
+    );
+    const atOnce = new RegExp(`^(?!.*new Proxy).*${HEAVY}.*$`, 'm').exec(code);
     if (atOnce) this.error(`this is loaded at once: ${atOnce[0]}`);
-    return { code: later, map: null }; // each line stays where it is
+    return { code, map: null }; // each line stays where it is
   },
 };
 

@@ -161,8 +161,7 @@ export class Watchdog {
   readonly #alarmed = (seen: number | undefined): void => {
     this.#dismiss();
     this.#used = seen;
-    this.#due = performance.now();
-    this.#turn();
+    this.#goOn(this.#lookNow());
   };
 
   #dismiss(): void {

@@ -22,7 +22,7 @@
         "native/netns.cc",
         "native/packet_socket.cc",
         "native/pages.cc",
-        "native/pci_probe.cc",
+        "native/pci_mirror.cc",
         "native/sched.cc",
         "native/sentry.cc",
         "native/tun.cc",

@@ -72,7 +72,7 @@ export interface NativeVcpu {
   set(state: NativeVcpuState, bytes: Uint8Array): void;
   setCpuid(rows: Uint32Array): void;
   setMsrs(rows: Uint32Array): number;
-  setPciSlots(slots: number): void;
+  setPciConfig(slot: number, bytes: Uint8Array, asked: number, askedEnd: number): void;
   start(callback: NativeVcpuCallback): void;
   stop(): void;
   statistics(): number[];

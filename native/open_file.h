@@ -14,7 +14,7 @@
 
 namespace vhost_net {
 
-class PciProbe;
+class PciMirror;
 
 /// What the kernel was told about one vring: enough to know which bytes it may touch.
 struct VringExtent {
@@ -59,7 +59,7 @@ struct OpenFile {
   pid_t worker = 0;       ///< 0: none, or it can't be known which
   /// What a virtual machine has for memory, by slot. Its virtual CPUs hold this whole file.
   std::map<uint32_t, std::shared_ptr<Mapping>> slots;
-  std::shared_ptr<PciProbe> pci;  ///< of a virtual machine that has virtual CPUs
+  std::shared_ptr<PciMirror> pci;  ///< of a virtual machine that has virtual CPUs
   UniqueFd fd;
   FileKind kind;
 };

@@ -321,12 +321,18 @@ Napi::Value Vcpu::Start(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// setPciSlots(bits): which slots of bus 0 have something; what else is looked for is not asked.
-Napi::Value Vcpu::SetPciSlots(const Napi::CallbackInfo& info) {
+/// setPciConfig(slot, bytes, asked, askedEnd), also while it runs: what reads of that slot are
+/// answered with, but for those between the two. The first call says what is not told is not there.
+Napi::Value Vcpu::SetPciConfig(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
-  const uint32_t slots = arguments.Unsigned(0, "slots");
-  VcpuRun* run = arguments.ok() ? Idle(info) : nullptr;
-  if (run != nullptr) run->thread->pci().SetSlots(slots);
+  const uint32_t slot = arguments.Unsigned(0, "slot", 31);
+  const Napi::Uint8Array bytes = arguments.Bytes(1, "bytes");
+  const uint32_t asked = arguments.Unsigned(2, "asked", PciMirror::kConfigBytes);
+  const uint32_t asked_end = arguments.Unsigned(3, "askedEnd", PciMirror::kConfigBytes);
+  if (arguments.ok() && bytes.ByteLength() != PciMirror::kConfigBytes) {
+    arguments.FailRange("bytes", "256 bytes");
+  }
+  if (arguments.ok() && run_) run_->thread->pci().Set(slot, bytes.Data(), asked, asked_end);
   return info.Env().Undefined();
 }
 
@@ -370,7 +376,7 @@ Napi::Function Vcpu::Define(Napi::Env env) {
       env, "Vcpu",
       {InstanceMethod<&Vcpu::Get>("get"), InstanceMethod<&Vcpu::Set>("set"),
        InstanceMethod<&Vcpu::SetCpuid>("setCpuid"), InstanceMethod<&Vcpu::SetMsrs>("setMsrs"),
-       InstanceMethod<&Vcpu::SetPciSlots>("setPciSlots"), InstanceMethod<&Vcpu::Start>("start"),
+       InstanceMethod<&Vcpu::SetPciConfig>("setPciConfig"), InstanceMethod<&Vcpu::Start>("start"),
        InstanceMethod<&Vcpu::Stop>("stop"), InstanceMethod<&Vcpu::Statistics>("statistics"),
        InstanceMethod<&Vcpu::GetStatsFd>("getStatsFd"), InstanceMethod<&Vcpu::Close>("close")});
 }

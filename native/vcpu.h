@@ -28,7 +28,7 @@ class Vcpu : public Napi::ObjectWrap<Vcpu> {
   Napi::Value Set(const Napi::CallbackInfo& info);
   Napi::Value SetCpuid(const Napi::CallbackInfo& info);
   Napi::Value SetMsrs(const Napi::CallbackInfo& info);
-  Napi::Value SetPciSlots(const Napi::CallbackInfo& info);
+  Napi::Value SetPciConfig(const Napi::CallbackInfo& info);
   Napi::Value Start(const Napi::CallbackInfo& info);
   Napi::Value Stop(const Napi::CallbackInfo& info);
   Napi::Value Statistics(const Napi::CallbackInfo& info);

@@ -164,7 +164,7 @@ int VcpuThread::Create(const std::shared_ptr<OpenFile>& kvm, std::shared_ptr<Ope
   const auto bytes = static_cast<size_t>(length);
   void* run = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (run == MAP_FAILED) return errno;
-  if (!vm->pci) vm->pci = std::make_shared<PciProbe>();
+  if (!vm->pci) vm->pci = std::make_shared<PciMirror>();
   out->reset(new VcpuThread(std::move(vm), std::move(fd), static_cast<kvm_run*>(run), bytes, id));
   return 0;
 }

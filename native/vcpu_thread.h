@@ -19,7 +19,7 @@
 #include "loop_budget.h"
 #include "nap.h"
 #include "open_file.h"
-#include "pci_probe.h"
+#include "pci_mirror.h"
 #include "uapi_kvm.h"
 
 namespace vhost_net {
@@ -83,7 +83,7 @@ class VcpuThread {
   int fd() const { return fd_.get(); }
   bool started() const { return started_; }
   Mailbox& mailbox() { return mailbox_; }
-  PciProbe& pci() { return *vm_->pci; }
+  PciMirror& pci() { return *vm_->pci; }
   /// What its questions are charged to, by whoever answers. Before Start(); without, it never
   /// waits.
   void SetBudget(std::shared_ptr<LoopBudget> budget) { budget_ = std::move(budget); }

@@ -148,12 +148,16 @@ export class Vcpu {
   }
 
   /**
-   * Which slots of PCI's bus 0 have something, bit by bit, for all vCPUs of its virtual machine. A kernel
-   * that starts looks at thousands that have not (two accesses of ports each): those are answered with all
-   * ones, and the bus is not asked. Default: all may have.
+   * What a slot of PCI's bus 0 has in its configuration space from now on, for all vCPUs of its virtual
+   * machine: reads are answered with that, and the bus is not asked. Once one was told, slots that were not
+   * have nothing: a kernel that starts looks at thousands of those, with two accesses of ports each.
+   *
+   * @param bytes  All 256.
+   * @param asked  Reads that touch these are asked all the same: {@link VcpuBus.readPort}.
+   * @throws {RangeError} `bytes` is not 256 long, or there is no such slot.
    */
-  setPciSlots(slots: number): void {
-    this.#native.setPciSlots(slots);
+  setPciConfig(slot: number, bytes: Uint8Array, asked: { start: number; end: number }): void {
+    this.#native.setPciConfig(slot, bytes, asked.start, asked.end);
   }
 
   /**

@@ -261,9 +261,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     const cycle = PowerCycle.prepare({
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#files.boot, cpus: this.#options.cpus },
       budget: this.#limits.budget,
-      ...this.#buses,
-      // The host bridge, and a slot for each card.
-      pciSlots: 2 ** (1 + this.#cards.count) - 1,
+      ...{ ...this.#buses, pci: this.#bus },
       onError: (error) => {
         this.#finish({ reason: 'failed', status: 1, error });
       },

@@ -12,9 +12,18 @@ const ADDRESS_BITS = 0x80fffffc;
 const SLOTS = 32;
 const BARS = 6;
 
+/** A range of bytes of a configuration space. */
+export interface ConfigRange {
+  readonly start: number;
+  /** Behind the last; `start`: there are none. */
+  readonly end: number;
+}
+
 /** What can be plugged into the bus. */
 export interface PciFunction {
   readonly config: PciConfigSpace;
+  /** Bytes of which a read does something, or which change by themselves. */
+  readonly asked: ConfigRange;
   /** @param size  1, 2 or 4; with `offset` within 256 bytes. */
   readConfig(offset: number, size: number): number;
   writeConfig(offset: number, size: number, value: number): void;
@@ -31,9 +40,18 @@ export interface PciHole {
   readonly byteLength: number;
 }
 
+/**
+ * Learns what a slot has in its configuration space: at once, and whenever it has changed, before the
+ * access that changed it is answered.
+ *
+ * @param bytes  All 256, to be copied.
+ * @param asked  The bytes for which the bus has to be asked all the same.
+ */
+export type ConfigMirror = (slot: number, bytes: Uint8Array, asked: ConfigRange) => void;
+
 /** What the bus was asked. */
 export interface PciBusStatistics {
-  /** Reads and writes of functions' configuration space. */
+  /** Reads and writes of functions' configuration space; none that a {@link ConfigMirror} answered. */
   readonly configAccesses: number;
   /** Reads and writes of BARs, doorbells that came to user space among them. */
   readonly barAccesses: number;
@@ -55,6 +73,7 @@ class HostBridge implements PciFunction {
     revision: 2,
     classCode: 0x060000,
   });
+  readonly asked = { start: 0, end: 0 };
 
   readConfig(offset: number, size: number): number {
     return this.config.read(offset, size);
@@ -104,6 +123,7 @@ export class PciBus {
   readonly #holeEnd: number;
   #free: number;
   #address = 0;
+  #mirror: ConfigMirror | undefined;
   #configAccesses = 0;
   #barAccesses = 0;
   /** What {@link #find} found: no object for each access. */
@@ -136,10 +156,24 @@ export class PciBus {
     return { configAccesses: this.#configAccesses, barAccesses: this.#barAccesses };
   }
 
+  /** Who may answer reads of configuration space from now on; undefined: nobody but the bus. */
+  mirrorTo(mirror: ConfigMirror | undefined): void {
+    this.#mirror = mirror;
+    for (const slot of this.#functions.keys()) this.#show(slot);
+  }
+
   /** Resets every function, and the bus. */
   reset(): void {
     this.#address = 0;
-    for (const device of this.#functions) device.reset();
+    this.#functions.forEach((device, slot) => {
+      device.reset();
+      this.#show(slot);
+    });
+  }
+
+  #show(slot: number): void {
+    const device = this.#functions[slot];
+    if (device) this.#mirror?.(slot, device.config.bytes, device.asked);
   }
 
   #allocate(byteLength: number): number {
@@ -172,13 +206,18 @@ export class PciBus {
     if (!device) return;
     this.#configAccesses++;
     device.writeConfig((this.#address & 0xfc) + (port - DATA), size, value);
+    this.#show(this.#slot());
   }
 
   /** Only function 0 of each device of bus 0 is there. */
   #selected(): PciFunction | undefined {
     const address = this.#address;
     if (address < ENABLE || (address & 0x00ff0700) !== 0) return undefined;
-    return this.#functions[(address >> 11) & 0x1f];
+    return this.#functions[this.#slot()];
+  }
+
+  #slot(): number {
+    return (this.#address >> 11) & 0x1f;
   }
 
   #readMemory(address: number, size: number): number {

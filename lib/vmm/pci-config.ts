@@ -137,6 +137,11 @@ export class PciConfigSpace {
     return at;
   }
 
+  /** The space as it is now. For whoever reads. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   /** @param size  1, 2 or 4, within the space. */
   read(offset: number, size: number): number {
     const bytes = this.#bytes;

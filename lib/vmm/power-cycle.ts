@@ -3,6 +3,7 @@ import { cpuidOf } from './guest-cpuid.js';
 import { guestCpuid } from './kvm-support.js';
 import { loadLinux } from './linux-boot.js';
 import type { LinuxBoot } from './linux-boot.js';
+import type { PciBus } from './pci-bus.js';
 import type { BusDevice } from './platform.js';
 import { startVcpus } from './start-vcpus.js';
 import { setUpAnyCpu, setUpBootCpu, writeCpuTables } from './x86-cpu.js';
@@ -29,8 +30,7 @@ export interface MachineParts {
   readonly cpus: number;
   /** What all of its vCPUs may take of the event loop. */
   readonly budget: LoopBudget;
-  /** Which slots of the PCI bus have something, bit by bit. */
-  readonly pciSlots: number;
+  readonly pci: PciBus;
   /** A device threw: what the guest did there nobody knows how to answer. */
   readonly onError: (error: Error) => void;
 }
@@ -78,7 +78,12 @@ export class PowerCycle {
     this.#vcpus = this.#makeVcpus(undo);
     const [first] = this.#vcpus;
     if (!first) return;
-    first.setPciSlots(parts.pciSlots);
+    parts.pci.mirrorTo((slot, bytes, asked) => {
+      first.setPciConfig(slot, bytes, asked);
+    });
+    undo.push(() => {
+      parts.pci.mirrorTo(undefined);
+    });
     setUpBootCpu(first, entry);
   }
 

@@ -2,7 +2,7 @@ import { PlacedDoorbells } from './doorbells.js';
 import { MsixTable } from './msix.js';
 import type { MsixStatistics } from './msix.js';
 import { allOnes } from './pci-bus.js';
-import type { PciFunction } from './pci-bus.js';
+import type { ConfigRange, PciFunction } from './pci-bus.js';
 import { PciConfigSpace } from './pci-config.js';
 import type { Doorbells, Interrupts } from './platform.js';
 import type { VirtioDevice } from './virtio-device.js';
@@ -134,6 +134,12 @@ export class VirtioPciFunction implements PciFunction {
         this.#registers.needsReset();
       },
     });
+  }
+
+  /** What the window shows is read from the BAR. */
+  get asked(): ConfigRange {
+    const start = this.#windowAt + WINDOW_DATA;
+    return { start, end: start + 4 };
   }
 
   readConfig(offset: number, size: number): number {
@@ -311,8 +317,8 @@ export class VirtioPciFunction implements PciFunction {
   }
 
   #touchesWindow(offset: number, size: number): boolean {
-    const data = this.#windowAt + WINDOW_DATA;
-    return offset < data + 4 && offset + size > data;
+    const { start, end } = this.asked;
+    return offset < end && offset + size > start;
   }
 
   /** Virtio 1.2 §4.1.4.9 "PCI configuration access capability". */

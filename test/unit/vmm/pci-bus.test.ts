@@ -18,6 +18,7 @@ class Card implements PciFunction {
     subsystemVendorId: 0x1af4,
     subsystemId: 0x1100,
   });
+  readonly asked = { start: 80, end: 84 };
   readonly seen: string[] = [];
 
   constructor() {
@@ -122,6 +123,45 @@ describe('PciBus', () => {
       write(1, 4, 2, 2);
       read(2, 0);
       assert.equal(bus.statistics().configAccesses, 2);
+    });
+  });
+
+  describe('a mirror', () => {
+    /** The command register of each slot as it was told, in this order. */
+    let told: string[];
+
+    beforeEach(() => {
+      told = [];
+      bus.mirrorTo((slot, bytes, { start, end }) => {
+        told.push([slot, bytes.length, bytes[4], start, end].join(' '));
+      });
+    });
+
+    it('is told at once what every slot has, and which bytes it may not answer', () => {
+      assert.deepEqual(told, ['0 256 0 0 0', '1 256 0 80 84']);
+    });
+
+    it('is told of a write before it is answered, of the function that was written to', () => {
+      told.length = 0;
+      write(1, 4, 2, 4);
+      assert.deepEqual(told, ['1 256 4 80 84']);
+    });
+
+    it('is told of a reset, and of nothing more once there is another', () => {
+      write(1, 4, 2, 4);
+      told.length = 0;
+      bus.reset();
+      assert.deepEqual(told, ['0 256 0 0 0', '1 256 0 80 84']);
+      bus.mirrorTo(undefined);
+      write(1, 4, 2, 4);
+      assert.equal(told.length, 2);
+    });
+
+    it('is not told of reads, nor of writes to what is not there', () => {
+      told.length = 0;
+      read(1, 4);
+      write(2, 4, 2, 4);
+      assert.deepEqual(told, []);
     });
   });
 

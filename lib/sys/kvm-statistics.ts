@@ -13,16 +13,40 @@ interface Counter {
   readonly offset: number;
 }
 
+/** Which counters there are, and where. */
+interface Layout {
+  readonly counters: readonly Counter[];
+  readonly data: number;
+  readonly length: number;
+}
+
 /** Reads the counters of a virtual machine or a vCPU, also while it runs. */
 export class KvmStatistics {
   readonly #descriptor: NativeDescriptor;
-  readonly #counters: readonly Counter[];
-  readonly #data: number;
-  readonly #length: number;
+  #layout: Layout | undefined;
 
   /** @param descriptor  Of `KVM_GET_STATS_FD`; closed by {@link close}. */
   constructor(descriptor: NativeDescriptor) {
     this.#descriptor = descriptor;
+  }
+
+  /** All counters, by the kernel's names; of histograms only the first bucket. */
+  read(): Record<string, number> {
+    // It never changes, and many a machine is never asked.
+    const { counters, data, length } = (this.#layout ??= this.#readLayout());
+    const values = this.#read(data, length);
+    const entries = counters.map(({ name, offset }) => [
+      name,
+      Number(values.getBigUint64(offset, true)),
+    ]);
+    return Object.fromEntries(entries) as Record<string, number>;
+  }
+
+  close(): void {
+    this.#descriptor.close();
+  }
+
+  #readLayout(): Layout {
     const header = this.#read(0, HEADER.length);
     const nameLength = header.getUint32(HEADER.nameLength, true);
     const count = header.getUint32(HEADER.count, true);
@@ -30,25 +54,11 @@ export class KvmStatistics {
       header.getUint32(HEADER.descriptors, true),
       count * (ROW.length + nameLength),
     );
-    this.#data = header.getUint32(HEADER.data, true);
-    this.#counters = Array.from({ length: count }, (_, index) =>
+    const counters = Array.from({ length: count }, (_, index) =>
       readRow(rows, index * (ROW.length + nameLength), nameLength),
     );
-    this.#length = Math.max(0, ...this.#counters.map(({ offset }) => offset + 8));
-  }
-
-  /** All counters, by the kernel's names; of histograms only the first bucket. */
-  read(): Record<string, number> {
-    const data = this.#read(this.#data, this.#length);
-    const entries = this.#counters.map(({ name, offset }) => [
-      name,
-      Number(data.getBigUint64(offset, true)),
-    ]);
-    return Object.fromEntries(entries) as Record<string, number>;
-  }
-
-  close(): void {
-    this.#descriptor.close();
+    const length = Math.max(0, ...counters.map(({ offset }) => offset + 8));
+    return { counters, data: header.getUint32(HEADER.data, true), length };
   }
 
   #read(position: number, length: number): DataView {

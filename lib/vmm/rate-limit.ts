@@ -9,13 +9,12 @@ const PER_MILLISECOND = MOST / 1000;
 export class RateLimit {
   readonly #now: () => number;
   #left = MOST;
-  #at: number;
+  #at: number | undefined;
   #untold = 0;
 
   /** @param now  Milliseconds of a clock that never goes back. Default: `performance.now()`. */
   constructor(now = () => performance.now()) {
     this.#now = now;
-    this.#at = now();
   }
 
   /** How much was not told because there was too much. */
@@ -26,7 +25,7 @@ export class RateLimit {
   /** Tells it, or counts it. */
   pass(tell: () => void): void {
     const now = this.#now();
-    this.#left = Math.min(MOST, this.#left + (now - this.#at) * PER_MILLISECOND);
+    this.#left = Math.min(MOST, this.#left + (now - (this.#at ?? now)) * PER_MILLISECOND);
     this.#at = now;
     if (this.#left < 1) {
       this.#untold++;

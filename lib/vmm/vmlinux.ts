@@ -29,6 +29,9 @@ const GZIP = '1f8b';
 /** `arch/x86/boot/compressed`: the length of what is packed follows it, except where gzip has it itself. */
 const TRAILER = 4;
 
+/** Bytes at a time: fresh memory for all of a kernel costs more than to hash it. */
+const HASHED = 2 ** 20;
+
 /** Where unpacked kernels are kept: `VHOST_NET_CACHE`, or the user's cache. */
 function cacheFolder(): string {
   const { VHOST_NET_CACHE, XDG_CACHE_HOME } = process.env;
@@ -103,8 +106,15 @@ async function unpackAndKeep(bzImage: ImageFile, kept: string): Promise<OpenKern
  * BLAKE2 is the quickest that does, where the processor has nothing for SHA.
  */
 function cacheKey(bzImage: ImageFile): string {
-  const all = bzImage.bytes(0, bzImage.byteLength);
-  return createHash('blake2b512').update(all).digest('hex').slice(0, 32);
+  const { byteLength } = bzImage;
+  const hash = createHash('blake2b512');
+  const chunk = new Uint8Array(Math.min(HASHED, byteLength));
+  for (let at = 0; at < byteLength; at += HASHED) {
+    const some = chunk.subarray(0, byteLength - at);
+    bzImage.part(at, some.byteLength).copyTo(some);
+    hash.update(some);
+  }
+  return hash.digest('hex').slice(0, 32);
 }
 
 /** A rename is whole or not at all, and of bytes that are on the disk: nobody finds half a kernel. */

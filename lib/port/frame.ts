@@ -8,6 +8,8 @@ const TOO_LATE =
 
 /** What takes a frame's slots back. */
 interface SlotOwner {
+  /** How many frames are busy. */
+  kept: number;
   reclaim(frame: Frame): void;
 }
 
@@ -97,7 +99,7 @@ export class Frame {
   /** @internal Views of the frame's bytes, one for each slot that it spans. */
   pieces(): Uint8Array[] {
     if (this.first.length === 0) return []; // after close(), see bytes
-    const pieces = [this.first.subarray(0, this.firstLength)];
+    const pieces = [this.first.subarray(0, Math.min(this.firstLength, this.length))];
     for (let i = 0; i < this.extraCount; i++) {
       const tail = this.#slots.tails[this.extraSlots[i] ?? 0];
       if (tail) pieces.push(tail.subarray(0, this.extraLengths[i]));
@@ -146,6 +148,7 @@ export class Frame {
   hold(): this {
     // A frame has bytes: what has none went back, and another may come here.
     if (this.length === 0) throw new VhostError('ERR_VHOST_STATE', TOO_LATE);
+    if (!this.busy) this.#owner.kept++;
     this.#held = true;
     return this;
   }
@@ -159,6 +162,7 @@ export class Frame {
 
   /** @internal A device is to read it where it lies. */
   lend(): void {
+    if (!this.busy) this.#owner.kept++;
     this.#lent++;
   }
 
@@ -182,13 +186,14 @@ export class Frame {
   /** @internal The slots go back: nothing of the frame is left. */
   forget(): void {
     this.length = 0;
-    this.firstLength = 0;
-    this.extraCount = 0;
+    if (this.extraCount > 0) this.extraCount = 0;
   }
 
   /** Within the handler that got it, the end of the handler takes the slots back. */
   #giveBack(): void {
-    if (!this.#kept || this.busy) return;
+    if (this.busy) return;
+    this.#owner.kept--;
+    if (!this.#kept) return;
     this.#kept = false;
     this.#owner.reclaim(this);
   }

@@ -25,7 +25,13 @@ export class DriverQueue extends AvailSide {
   /** The used length of the chain that {@link take} last returned: what the device says it wrote. */
   takenLength = 0;
 
+  /** Where used lengths are, for a loop over a row: that of a head is `words[at + 2 * head]`. */
+  readonly usedLengths: { readonly words: Uint32Array; readonly at: number };
+  /** Where the row begins that {@link takeRow} took last. */
+  rowStart = 0;
+
   #seenUsed = 0;
+  #rowLimit = 0;
   #fault: VhostError | undefined;
 
   /**
@@ -35,6 +41,7 @@ export class DriverQueue extends AvailSide {
    */
   constructor(buffer: ArrayBuffer, byteOffset: number, options: DriverQueueOptions) {
     super(buffer, byteOffset, options);
+    this.usedLengths = { words: this.words32, at: this.places.usedRing + 1 };
     this.reset();
   }
 
@@ -123,13 +130,46 @@ export class DriverQueue extends AvailSide {
     const head = this.ids[place] ?? 0;
     const length = this.words32[at + 1] ?? 0;
     const room = this.table.writable(head);
-    if (length > room && room > 0) {
-      const bytes = `${String(length)} of ${String(room)} writable bytes`;
-      this.fail(`used length ${bytes}, head ${String(head)}`);
-    }
+    if (length > room && room > 0) this.#failLength(head, length, room);
     this.usedIndex = (this.usedIndex + 1) & 0xffff;
     this.takenLength = length;
     return head;
+  }
+
+  /**
+   * Takes chains that {@link poll} saw, as many as are of one descriptor each, all of one length, and were
+   * used in turn. Their heads follow one another, and {@link usedLength} tells the rest.
+   *
+   * @param most  How many at the most.
+   * @returns How many; the first is {@link rowStart}. 0: {@link take} has to look, or there is none.
+   */
+  takeRow(most: number): number {
+    const place = this.usedIndex & this.mask;
+    const left = (this.#seenUsed - this.usedIndex) & 0xffff;
+    const count = Math.min(left, most, this.size - place);
+    const limit = this.order.displaced === 0 ? this.table.uniformLength : -1;
+    if (limit < 0 || !this.order.areInTurn(this.words32, this.places.usedRing, place, count))
+      return 0;
+    this.rowStart = place;
+    this.#rowLimit = limit;
+    this.usedIndex = (this.usedIndex + count) & 0xffff;
+    return count;
+  }
+
+  /**
+   * The used length of a chain of the row that {@link takeRow} took last.
+   *
+   * @throws {VhostError} `ERR_VHOST_QUEUE_CORRUPT`: it can't be true.
+   */
+  usedLength(head: number): number {
+    const length = this.words32[this.usedLengths.at + 2 * head] ?? 0;
+    if (length > this.#rowLimit) this.#failLength(head, length, this.#rowLimit);
+    return length;
+  }
+
+  #failLength(head: number, length: number, room: number): never {
+    const bytes = `${String(length)} of ${String(room)} writable bytes`;
+    this.fail(`used length ${bytes}, head ${String(head)}`);
   }
 
   /** Frees a chain that was taken. */

@@ -49,7 +49,8 @@ export const PLAIN_HEADER: Readonly<Required<NetHeader>> = Object.freeze({
 // Little-endian 16-bit words: flags and gso_type, hdr_len, gso_size, csum_start, csum_offset,
 // num_buffers; then, of the long header, four of hash_value, hash_report and padding, outer_th_offset,
 // inner_nh_offset.
-const NUM_BUFFERS = 5;
+/** Index of the word that says in how many buffers of the ring a frame is. */
+export const NUM_BUFFERS = 5;
 const HASH = 6;
 const OUTER_TH_OFFSET = 10;
 const INNER_NH_OFFSET = 11;

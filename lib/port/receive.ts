@@ -127,9 +127,11 @@ export class Receiver {
   /** Moves up to `most` frames into the batch. */
   collect(batch: ReceiveBatch, most: number): void {
     const queue = this.#queue;
+    const room = this.#headerSize + this.#slots.capacity;
+    this.#rowNext = this.#rowEnd = 0; // nothing is left of a row in which something could not be true
     queue.poll();
     while (batch.length < most) {
-      const count = queue.takeRow(most - batch.length);
+      const count = queue.takeRow(most - batch.length, room);
       if (count > 0) {
         this.#receiveRow(batch, queue.rowStart, count);
         continue;

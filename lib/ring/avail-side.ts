@@ -152,10 +152,14 @@ export abstract class AvailSide {
     this.#freeEnd = (this.#freeEnd + 1) & 0xffff;
   }
 
-  /** Offers every descriptor that the caller has, as they are: those taken first come first. */
+  /**
+   * Offers every descriptor that the caller has, as they are: those taken first come first, but for what
+   * can be brought to the place of its own number.
+   */
   offerTaken(): void {
-    const { free } = this;
+    const { free, taken } = this;
     if (free > 0) throw misuse.range('free', 'no free descriptor before those taken', free);
+    if (this.order.displaced > 0) this.#straighten(this.#freeEnd, taken, taken);
     this.table.breakOff();
     this.#nextAvail = this.#freeEnd = (this.usedIndex + this.size) & 0xffff;
   }
@@ -204,18 +208,18 @@ export abstract class AvailSide {
    */
   openRun(length: number, most: number): boolean {
     const count = this.table.uniformLength === length ? Math.min(most, this.free) : 0;
-    if (count > 0 && this.order.displaced > 0) this.#straighten(count);
+    if (count > 0 && this.order.displaced > 0) this.#straighten(this.#nextAvail, count, this.free);
     const isOpen = count > 0 && this.order.displaced === 0;
     this.#runEnd = (this.#nextAvail + count) & 0xffff;
     this.runLength = isOpen ? length : -1;
     return isOpen;
   }
 
-  /** Brings those of the next descriptors to their own places whose place is free as well. */
-  #straighten(count: number): void {
+  /** Fills the first `count` of `all` places from `from` on with their own descriptors, where those are among them. */
+  #straighten(from: number, count: number, all: number): void {
     for (let i = 0; i < count; i++) {
-      const place = (this.#nextAvail + i) & this.mask;
-      const now = this.order.find(place, this.#nextAvail, this.free);
+      const place = (from + i) & this.mask;
+      const now = this.order.find(place, from, all);
       if (now >= 0) this.swap(place, now);
     }
   }

@@ -137,21 +137,21 @@ export class DriverQueue extends AvailSide {
   }
 
   /**
-   * Takes chains that {@link poll} saw, as many as are of one descriptor each, all of one length, and were
-   * used in turn. Their heads follow one another, and {@link usedLength} tells the rest.
+   * Takes chains that {@link poll} saw, as many as were used in turn: their heads follow one another. Only
+   * where each chain is one descriptor, and all have the same length; {@link usedLength} tells the rest.
    *
    * @param most  How many at the most.
+   * @param room  Bytes that the device may write to each.
    * @returns How many; the first is {@link rowStart}. 0: {@link take} has to look, or there is none.
    */
-  takeRow(most: number): number {
+  takeRow(most: number, room: number): number {
     const place = this.usedIndex & this.mask;
     const left = (this.#seenUsed - this.usedIndex) & 0xffff;
     const count = Math.min(left, most, this.size - place);
-    const limit = this.order.displaced === 0 ? this.table.uniformLength : -1;
-    if (limit < 0 || !this.order.areInTurn(this.words32, this.places.usedRing, place, count))
-      return 0;
+    if (count === 0 || this.order.displaced > 0) return 0;
+    if (!this.order.areInTurn(this.words32, this.places.usedRing, place, count)) return 0;
     this.rowStart = place;
-    this.#rowLimit = limit;
+    this.#rowLimit = room;
     this.usedIndex = (this.usedIndex + count) & 0xffff;
     return count;
   }

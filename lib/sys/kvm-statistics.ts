@@ -32,7 +32,7 @@ export class KvmStatistics {
 
   /** All counters, by the kernel's names; of histograms only the first bucket. */
   read(): Record<string, number> {
-    // It never changes, and many a machine is never asked.
+    // It never changes, and a guest that is about to begin need not wait for it.
     const { counters, data, length } = (this.#layout ??= this.#readLayout());
     const values = this.#read(data, length);
     const entries = counters.map(({ name, offset }) => [

@@ -150,7 +150,8 @@ export class Vcpu {
   /**
    * What a slot of PCI's bus 0 has in its configuration space from now on, for all vCPUs of its virtual
    * machine: reads are answered with that, and the bus is not asked. Once one was told, slots that were not
-   * have nothing: a kernel that starts looks at thousands of those, with two accesses of ports each.
+   * have nothing: a kernel that starts looks at thousands of those, with two accesses of ports each. Of a
+   * vCPU that is closed nothing is told.
    *
    * @param bytes  All 256.
    * @param asked  Reads that touch these are asked all the same: {@link VcpuBus.readPort}.

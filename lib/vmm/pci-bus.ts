@@ -156,7 +156,7 @@ export class PciBus {
     return { configAccesses: this.#configAccesses, barAccesses: this.#barAccesses };
   }
 
-  /** Who may answer reads of configuration space from now on; undefined: nobody but the bus. */
+  /** Who is told from now on; undefined: nobody, and whoever was must not answer any more. */
   mirrorTo(mirror: ConfigMirror | undefined): void {
     this.#mirror = mirror;
     for (const slot of this.#functions.keys()) this.#show(slot);
@@ -205,8 +205,11 @@ export class PciBus {
     const device = this.#selected();
     if (!device) return;
     this.#configAccesses++;
-    device.writeConfig((this.#address & 0xfc) + (port - DATA), size, value);
-    this.#show(this.#slot());
+    try {
+      device.writeConfig((this.#address & 0xfc) + (port - DATA), size, value);
+    } finally {
+      this.#show(this.#slot()); // it may have been written before something failed
+    }
   }
 
   /** Only function 0 of each device of bus 0 is there. */

@@ -78,11 +78,11 @@ export class PowerCycle {
     this.#vcpus = this.#makeVcpus(undo);
     const [first] = this.#vcpus;
     if (!first) return;
-    parts.pci.mirrorTo((slot, bytes, asked) => {
-      first.setPciConfig(slot, bytes, asked);
-    });
     undo.push(() => {
       parts.pci.mirrorTo(undefined);
+    });
+    parts.pci.mirrorTo((slot, bytes, asked) => {
+      first.setPciConfig(slot, bytes, asked);
     });
     setUpBootCpu(first, entry);
   }

@@ -22,7 +22,8 @@ export const REFERENCE = 'vhost-net';
 const COPYING = ['vhost-net', 'c-ring', 'dpdk', 'c-tap', 'node-tap'];
 const TRANSMITTING = [...COPYING, 'vhost-net-packed', 'vhost-net-inplace', 'c-ring-inplace'];
 const LONG = [...COPYING, 'vhost-net-inplace'];
-const PASSING_ON = [...COPYING, 'bridge'];
+const RECEIVING = [...COPYING, 'vhost-net-polling'];
+const PASSING_ON = [...RECEIVING, 'bridge'];
 
 /** Each with the machine type, and the form of the kernel, that might be the fastest. */
 const BOOTS = [
@@ -48,9 +49,9 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'tx-512', unit: FRAMES, kind: 'tx', length: 512, sides: TRANSMITTING },
   { name: 'tx-1514', unit: FRAMES, kind: 'tx', length: 1514, sides: TRANSMITTING },
   { name: 'tx-gso', unit: FRAMES, kind: 'gso', length: LONGEST_GSO, sides: LONG },
-  { name: 'rx-64', unit: FRAMES, kind: 'rx', length: 64, sides: COPYING },
-  { name: 'rx-64-50k', unit: FRAMES, kind: 'rx', length: 64, offered: 50_000, sides: COPYING },
-  { name: 'rx-1514', unit: FRAMES, kind: 'rx', length: 1514, sides: COPYING },
+  { name: 'rx-64', unit: FRAMES, kind: 'rx', length: 64, sides: RECEIVING },
+  { name: 'rx-64-50k', unit: FRAMES, kind: 'rx', length: 64, offered: 50_000, sides: RECEIVING },
+  { name: 'rx-1514', unit: FRAMES, kind: 'rx', length: 1514, sides: RECEIVING },
   { name: 'forward-64', unit: FRAMES, kind: 'forward', length: 64, sides: PASSING_ON },
   { name: 'forward-tcp', unit: 'Mbit/s', kind: 'tcp', length: 1514, sides: PASSING_ON },
   {

@@ -52,7 +52,7 @@ function native(program: string, ...args: string[]): string[] {
   return [path.join(NATIVE, program), ...args];
 }
 
-type How = 'copy' | 'packed' | 'inplace';
+type How = 'copy' | 'packed' | 'inplace' | 'polling';
 
 function port(how: How, { kind, length, taps, queues }: Task): string[] {
   if (queues > 1) return node('port-queues.js', String(queues), String(length), ...taps);
@@ -125,6 +125,7 @@ export const SIDES: readonly Side[] = [
   { name: 'vhost-net', command: (task) => port('copy', task), guest: machine, engine: true },
   { name: 'vhost-net-packed', command: (task) => port('packed', task), engine: true },
   { name: 'vhost-net-inplace', command: (task) => port('inplace', task), engine: true },
+  { name: 'vhost-net-polling', command: (task) => port('polling', task), engine: true },
   { name: 'c-ring', command: (task) => cRing('copy', task) },
   { name: 'c-ring-inplace', command: (task) => cRing('inplace', task) },
   { name: 'dpdk', command: testpmd, ready: /NIC statistics|packet forwarding - ports/ },

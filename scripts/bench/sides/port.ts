@@ -1,4 +1,4 @@
-// This package. Usage: port.js KIND copy|packed|inplace LENGTH TAP...
+// This package. Usage: port.js KIND copy|packed|inplace|polling LENGTH TAP...
 import { COUNTER_AT, GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { openPort } from '#lib/port/port';
@@ -8,6 +8,9 @@ import type { FrameRun } from '#lib/port/transmit';
 const QUEUE_SIZE = 1024;
 /** What DPDK has: the less memory the worker goes round in, the more it receives. */
 const RECEIVE_QUEUE_SIZE = 256;
+
+/** Microseconds: longer than it ever takes until the next frame comes here. */
+const POLLED = 10_000;
 
 /** Sends for ever: until the ring is full, and again whenever there is room. */
 function transmit(port: Port, send: () => boolean): void {
@@ -85,16 +88,21 @@ function forward(from: Port, to: Port): void {
   });
 }
 
-async function openPorts(kind: string, taps: readonly string[]): Promise<[Port, Port | undefined]> {
+async function openPorts(
+  kind: string,
+  pollMicroseconds: number,
+  taps: readonly string[],
+): Promise<[Port, Port | undefined]> {
   const offloads = kind === 'gso' || kind === 'tcp' ? 'auto' : 'none';
   const queueSize = kind === 'rx' ? RECEIVE_QUEUE_SIZE : QUEUE_SIZE;
-  const open = (tap: string) => openPort({ backend: { tap }, queueSize, offloads });
+  const open = (tap: string) =>
+    openPort({ backend: { tap }, queueSize, offloads, pollMicroseconds });
   const [first = '', second] = taps;
   return [await open(first), second === undefined ? undefined : await open(second)];
 }
 
 async function main([kind = '', how, length, ...taps]: string[]): Promise<void> {
-  const [port, other] = await openPorts(kind, taps);
+  const [port, other] = await openPorts(kind, how === 'polling' ? POLLED : 0, taps);
   const frame = benchFrame(Number(length));
   if (other) {
     forward(port, other);

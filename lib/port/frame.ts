@@ -8,8 +8,8 @@ const TOO_LATE =
 
 /** What takes a frame's slots back. */
 interface SlotOwner {
-  /** How many frames are busy. */
-  kept: number;
+  /** How many of its frames are busy. */
+  busyFrames: number;
   reclaim(frame: Frame): void;
 }
 
@@ -148,7 +148,7 @@ export class Frame {
   hold(): this {
     // A frame has bytes: what has none went back, and another may come here.
     if (this.length === 0) throw new VhostError('ERR_VHOST_STATE', TOO_LATE);
-    if (!this.busy) this.#owner.kept++;
+    if (!this.busy) this.#owner.busyFrames++;
     this.#held = true;
     return this;
   }
@@ -162,7 +162,7 @@ export class Frame {
 
   /** @internal A device is to read it where it lies. */
   lend(): void {
-    if (!this.busy) this.#owner.kept++;
+    if (!this.busy) this.#owner.busyFrames++;
     this.#lent++;
   }
 
@@ -192,7 +192,7 @@ export class Frame {
   /** Within the handler that got it, the end of the handler takes the slots back. */
   #giveBack(): void {
     if (this.busy) return;
-    this.#owner.kept--;
+    this.#owner.busyFrames--;
     if (!this.#kept) return;
     this.#kept = false;
     this.#owner.reclaim(this);

@@ -86,7 +86,7 @@ export class Receiver {
   /** Frames that the caller keeps. */
   held = 0;
   /** The same, with those of a batch that is being handled. */
-  kept = 0;
+  busyFrames = 0;
 
   readonly #queue: DriverQueue;
   readonly #slots: SlotArea;
@@ -192,7 +192,7 @@ export class Receiver {
 
   /** Offers the slots of every frame that is not held. */
   recycle(batch: ReceiveBatch): void {
-    if (this.kept > 0 || this.#poison) {
+    if (this.busyFrames > 0 || this.#poison) {
       this.#recycleEach(batch);
     } else {
       this.#queue.offerTaken();

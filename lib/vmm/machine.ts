@@ -261,7 +261,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     const cycle = PowerCycle.prepare({
       ...{ kvm: this.#kvm, ram: this.#ram, boot: this.#files.boot, cpus: this.#options.cpus },
       budget: this.#limits.budget,
-      ...{ ...this.#buses, pci: this.#bus },
+      ...this.#buses,
+      pci: this.#bus,
       onError: (error) => {
         this.#finish({ reason: 'failed', status: 1, error });
       },

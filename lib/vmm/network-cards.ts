@@ -44,10 +44,6 @@ export class NetworkCards {
     this.#cards = cards;
   }
 
-  get count(): number {
-    return this.#cards.length;
-  }
-
   /** The interfaces' names. */
   get names(): readonly string[] {
     return this.#cards.map(({ name }) => name);
@@ -61,7 +57,7 @@ export class NetworkCards {
   /** @throws {RangeError} There is none in that place. */
   at(index: number): NetworkCard {
     const card = Number.isInteger(index) ? this.#cards[index] : undefined;
-    if (!card) throw misuse.range('card', `an integer below ${String(this.count)}`, index);
+    if (!card) throw misuse.range('card', `an integer below ${String(this.#cards.length)}`, index);
     return card;
   }
 

@@ -32,7 +32,8 @@ describe('the arenas of loans', () => {
     return { loans: new Loans(queue, own.transmitSlots, connect), asked };
   }
 
-  const frame = () => new Frame(lender.receiveSlots, { kept: 0, reclaim: () => undefined }, 0);
+  const frame = () =>
+    new Frame(lender.receiveSlots, { busyFrames: 0, reclaim: () => undefined }, 0);
 
   it('ask once for each arena, and reach no frame of one that can not be reached', () => {
     const { loans, asked } = loansWith(false);

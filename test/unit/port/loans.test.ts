@@ -65,7 +65,7 @@ describe('Loans', () => {
       const lender = Arena.allocate({ queueSize: SIZE, slotPayload: 1518 });
       const out = new Set<Frame>();
       const ports = Array.from({ length: senders }, () => new Sender());
-      const owner = { kept: 0, reclaim: (frame: Frame) => out.delete(frame) };
+      const owner = { busyFrames: 0, reclaim: (frame: Frame) => out.delete(frame) };
       for (let i = 0; i < 8 * SIZE; i++) {
         const frame = new Frame(lender.receiveSlots, owner, i % SIZE);
         frame.length = frame.firstLength = 60;
@@ -84,7 +84,7 @@ describe('Loans', () => {
     const lender = Arena.allocate({ queueSize: 2, slotPayload: 1518 });
     const sender = new Sender();
     let back = 0;
-    const frame = new Frame(lender.receiveSlots, { kept: 0, reclaim: () => back++ }, 0);
+    const frame = new Frame(lender.receiveSlots, { busyFrames: 0, reclaim: () => back++ }, 0);
     frame.length = frame.firstLength = 60;
     sender.forward(frame);
     frame.settle();

@@ -123,7 +123,7 @@ describe('Receiver', () => {
           rig.queue.publish();
           rows += rig.rows;
         }
-        assert.equal(rig.receiver.kept, held.length);
+        assert.equal(rig.receiver.busyFrames, held.length);
       }),
       { numRuns: 400 },
     );

@@ -25,7 +25,7 @@ const TCP4 = { longest: 700, checksums: true, gsoTypes: 1 << 1 };
 /** The frame as a port with offloads receives it, over as many slots as it takes. */
 function received({ bytes, header }: UnfinishedFrame): Frame {
   const slots = new SlotArea(new ArrayBuffer(SIZE * STRIDE), 0, SIZE, STRIDE, 0);
-  const frame = new Frame(slots, { kept: 0, reclaim: () => undefined }, 0);
+  const frame = new Frame(slots, { busyFrames: 0, reclaim: () => undefined }, 0);
   frame.length = bytes.length;
   frame.firstLength = Math.min(bytes.length, slots.capacity);
   frame.first.set(bytes.subarray(0, frame.firstLength));

@@ -90,7 +90,7 @@ describe('TransmitPath', () => {
 
   it('forwards a frame from several slots of one size to several of another', () => {
     const source = new SlotArea(new ArrayBuffer(4 * 2 * STRIDE), 0, 4, 2 * STRIDE, 0);
-    const frame = new Frame(source, { kept: 0, reclaim: () => undefined }, 2);
+    const frame = new Frame(source, { busyFrames: 0, reclaim: () => undefined }, 2);
     const parts = [frame.first, source.tails[0] ?? frame.first, source.tails[3] ?? frame.first];
     for (const [i, part] of parts.entries()) part.forEach((_, at) => (part[at] = 100 * i + at));
     frame.firstLength = frame.first.length;
@@ -216,7 +216,7 @@ describe('TransmitPath', () => {
 
   /** A frame as a port with an arena of its own receives it, over `extra` further slots. */
   function received(arena: Arena, extra: number): Frame {
-    const frame = new Frame(arena.receiveSlots, { kept: 0, reclaim: () => undefined }, 0);
+    const frame = new Frame(arena.receiveSlots, { busyFrames: 0, reclaim: () => undefined }, 0);
     frame.length = frame.firstLength = 60;
     for (let i = 1; i <= extra; i++) {
       frame.extraSlots.push(i);

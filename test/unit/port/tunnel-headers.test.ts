@@ -100,7 +100,7 @@ describe('a port whose headers have 24 bytes', () => {
   /** A frame as the kernel put it in the first slots of an arena. */
   function received(arena: Arena, { bytes, header }: UnfinishedFrame): Frame {
     const slots = arena.receiveSlots;
-    const frame = new Frame(slots, { kept: 0, reclaim: () => undefined }, 0);
+    const frame = new Frame(slots, { busyFrames: 0, reclaim: () => undefined }, 0);
     frame.length = bytes.length;
     frame.firstLength = Math.min(bytes.length, slots.capacity);
     frame.first.set(bytes.subarray(0, frame.firstLength));

@@ -157,6 +157,18 @@ describe('PciBus', () => {
       assert.equal(told.length, 2);
     });
 
+    it('is told of a write that fails, too: something of it may have been done', () => {
+      card.writeConfig = (offset, size, value) => {
+        card.config.write(offset, size, value);
+        throw new Error('of the function');
+      };
+      told.length = 0;
+      assert.throws(() => {
+        write(1, 4, 2, 4);
+      }, /of the function/);
+      assert.deepEqual(told, ['1 256 4 80 84']);
+    });
+
     it('is not told of reads, nor of writes to what is not there', () => {
       told.length = 0;
       read(1, 4);

@@ -76,6 +76,20 @@ export class SlotArea {
     copyToStrides(this.#bytes, at, this.stride, frames, from, length, count);
   }
 
+  /**
+   * Copies pieces of a frame, one behind the other, to where a slot's begins, and on over those behind it. `length`
+   * bytes at the most: what another thread may make longer meanwhile must not reach the next frame.
+   */
+  copyTo(first: number, pieces: readonly Uint8Array[], length: number): void {
+    let at = first * this.stride + this.payloadAt;
+    const end = at + length;
+    for (const piece of pieces) {
+      const part = piece.subarray(0, end - at);
+      this.#bytes.set(part, at);
+      at += part.length;
+    }
+  }
+
   /** Frames of one length in `count` slots from `first` on, with what lies between them. */
   run(first: number, count: number, length: number): Uint8Array {
     const from = first * this.stride + this.payloadAt;

@@ -142,7 +142,7 @@ export class TransmitPath {
     if (!(bytes instanceof Uint8Array)) throw misuse.type('frame', 'a Uint8Array', bytes);
     const { length } = bytes;
     const checked = this.#transmitter.accept(length, header);
-    return this.#put(length, () => this.#transmitter.put(bytes, checked));
+    return this.#put(length, (anyhow) => this.#transmitter.put(bytes, checked, anyhow));
   }
 
   /** From where it was received, when the device can reach that; else from a copy. */
@@ -344,7 +344,8 @@ export class TransmitPath {
     // Not what the frame says: of a port that was closed nothing is left.
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checked = this.#transmitter.accept(length, header);
-    return this.#put(length, () => this.#transmitter.putPieces(pieces, length, checked));
+    const sender = this.#transmitter;
+    return this.#put(length, (anyhow) => sender.putPieces(pieces, length, checked, anyhow));
   }
 
   /** Sends the complete frames that an unfinished one stands for: all of them, or none. */
@@ -361,8 +362,9 @@ export class TransmitPath {
   }
 
   /** Puts one frame; where room is short, once more with what is completed taken back. */
-  #put(length: number, put: () => boolean): boolean {
-    if (!put() && !(this.reclaim() > 0 && put())) return this.#refuse();
+  #put(length: number, put: (anyhow: boolean) => boolean): boolean {
+    // What was completed may make a row for a long frame: without one it is dearer.
+    if (!put(false) && !(this.reclaim() > 0 && put(false)) && !put(true)) return this.#refuse();
     this.#offered(length);
     return true;
   }

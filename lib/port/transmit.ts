@@ -92,6 +92,7 @@ export class Transmitter {
       return slot < end;
     });
     this.loans.returnAll();
+    this.reserved.reset();
     for (const [slot, reservation] of reservations.entries()) {
       if (reservation) this.reserved.acquireAgain(slot, reservation.bytes.length);
     }
@@ -276,11 +277,15 @@ export class Transmitter {
     return inRow;
   }
 
-  /** Copies a frame into free slots and offers it. False: too few were free, nothing was taken. */
-  put(bytes: Uint8Array, header: Readonly<NetHeader> | undefined): boolean {
+  /**
+   * Copies a frame into free slots and offers it. False: too few were free, nothing was taken.
+   *
+   * @param anyhow  A frame of several slots also where they do not follow each other.
+   */
+  put(bytes: Uint8Array, header: Readonly<NetHeader> | undefined, anyhow = true): boolean {
     const { length } = bytes;
     if (header === undefined && length <= this.#slots.capacity) return this.putShort(bytes, length);
-    return this.putPieces([bytes], length, header);
+    return this.putPieces([bytes], length, header, anyhow);
   }
 
   /** The same for a frame whose bytes lie in several pieces, `length` altogether. */
@@ -288,11 +293,37 @@ export class Transmitter {
     pieces: readonly Uint8Array[],
     length: number,
     header: Readonly<NetHeader> | undefined,
+    anyhow: boolean,
   ): boolean {
+    if (length > this.#slots.capacity) {
+      if (this.#putInOnePiece(pieces, length, header)) return true;
+      if (!anyhow) return false;
+    }
     const head = this.#offerSlots(length);
     if (head < 0) return false;
     this.#scatter(head, pieces);
     this.#writeHeader(head, header);
+    return true;
+  }
+
+  /**
+   * A long frame, where slots follow each other. With a descriptor for each slot, 64 KiB would span more pages than the
+   * kernel takes without a copy: `MAX_SKB_FRAGS`, by default 17.
+   */
+  #putInOnePiece(
+    pieces: readonly Uint8Array[],
+    length: number,
+    header: Readonly<NetHeader> | undefined,
+  ): boolean {
+    const first = this.reserved.acquire(length, this.#queue.size >> 3);
+    if (first < 0) return false;
+    try {
+      this.#slots.copyTo(first, pieces, length);
+    } catch (error) {
+      this.reserved.cancel(first);
+      throw error;
+    }
+    this.reserved.offer(first, length, header);
     return true;
   }
 

@@ -81,29 +81,75 @@ describe('TransmitPath', () => {
     assert.equal(path.statistics().calls, 1);
   });
 
-  it('scatters a long frame over as many slots as it takes', () => {
+  /** Reserves two slots of the ring: of the others no more than two follow each other. */
+  function breakUp(): Reservation[] {
+    const isKept = (_: unknown, slot: number) => slot === 2 || slot === 5;
+    const reserved = reserveAllBut(0);
+    for (const one of reserved.filter((one, slot) => !isKept(one, slot))) path.cancel(one);
+    return reserved.filter(isKept);
+  }
+
+  it('sends a long frame from one piece where slots follow each other, else from several', () => {
     const frame = Uint8Array.from({ length: 3 * STRIDE + 7 }, (_, i) => i);
-    assert.equal(path.send(frame, undefined), true);
-    path.flush();
-    assert.deepEqual(complete(), frame);
+    const pieces = (): number => {
+      assert.equal(path.send(frame, undefined), true);
+      path.flush();
+      const chain = device.pop();
+      assert.ok(chain);
+      assert.deepEqual(device.read(chain).subarray(HEADER_SIZE), frame);
+      device.push(chain.head, 0);
+      device.publish();
+      path.reclaim();
+      return chain.segments.length;
+    };
+    const reserved = breakUp();
+    assert.equal(pieces(), 4);
+    for (const one of reserved) path.cancel(one);
+    assert.equal(pieces(), 1);
   });
 
-  it('forwards a frame from several slots of one size to several of another', () => {
-    const source = new SlotArea(new ArrayBuffer(4 * 2 * STRIDE), 0, 4, 2 * STRIDE, 0);
-    const frame = new Frame(source, { busyFrames: 0, reclaim: () => undefined }, 2);
-    const parts = [frame.first, source.tails[0] ?? frame.first, source.tails[3] ?? frame.first];
-    for (const [i, part] of parts.entries()) part.forEach((_, at) => (part[at] = 100 * i + at));
-    frame.firstLength = frame.first.length;
-    frame.extraCount = 2;
-    frame.extraSlots.push(0, 3);
-    frame.extraLengths.push(source.tailCapacity, 5);
-    frame.length = frame.firstLength + source.tailCapacity + 5;
-    assert.equal(path.forward(frame), true);
+  it('takes back what was completed before it sends a long frame from several pieces', () => {
+    const frame = new Uint8Array(2 * slots.capacity);
+    const short = new Uint8Array(slots.capacity);
+    for (let i = 0; i < SIZE - 3; i++) path.send(short, undefined);
     path.flush();
-    const expected = parts.flatMap((part, i) => [...part.subarray(0, i === 2 ? 5 : undefined)]);
-    assert.deepEqual([...complete()], expected);
-    assert.deepEqual([...frame.bytes], expected);
+    for (let i = 0; i < SIZE - 3; i++) complete(); // three are free, at the end, and the first ones are used
+    const [one] = [path.reserve(20), path.reserve(20)];
+    assert.ok(one);
+    path.cancel(one);
+    assert.equal(path.send(frame, undefined), true);
+    path.flush();
+    assert.equal(device.pop()?.segments.length, 1);
   });
+
+  it('sends a frame that fills the whole ring in one piece', () => {
+    const frame = new Uint8Array(path.longest).fill(7);
+    assert.equal(path.send(frame, undefined), true);
+    path.flush();
+    const chain = device.pop();
+    assert.ok(chain);
+    assert.equal(chain.segments.length, 1);
+    assert.deepEqual(device.read(chain).subarray(HEADER_SIZE), frame);
+  });
+
+  for (const isBroken of [false, true])
+    it(`forwards a frame from several slots of one size to ${isBroken ? 'several' : 'a row'} of another`, () => {
+      if (isBroken) breakUp();
+      const source = new SlotArea(new ArrayBuffer(4 * 2 * STRIDE), 0, 4, 2 * STRIDE, 0);
+      const frame = new Frame(source, { busyFrames: 0, reclaim: () => undefined }, 2);
+      const parts = [frame.first, source.tails[0] ?? frame.first, source.tails[3] ?? frame.first];
+      for (const [i, part] of parts.entries()) part.forEach((_, at) => (part[at] = 100 * i + at));
+      frame.firstLength = frame.first.length;
+      frame.extraCount = 2;
+      frame.extraSlots.push(0, 3);
+      frame.extraLengths.push(source.tailCapacity, 5);
+      frame.length = frame.firstLength + source.tailCapacity + 5;
+      assert.equal(path.forward(frame), true);
+      path.flush();
+      const expected = parts.flatMap((part, i) => [...part.subarray(0, i === 2 ? 5 : undefined)]);
+      assert.deepEqual([...complete()], expected);
+      assert.deepEqual([...frame.bytes], expected);
+    });
 
   it('promises drain also when what was taken back is too little for the frame', async () => {
     const short = new Uint8Array(slots.capacity).fill(1);
@@ -470,6 +516,35 @@ describe('TransmitPath', () => {
       complete();
       await drained;
       path.cancel(reserve());
+    });
+
+    it('finds a row as soon as what lay between is given back', () => {
+      const between = breakUp();
+      path.send(FRAME, undefined);
+      path.flush();
+      assert.equal(path.reserve(long), undefined);
+      for (const one of between) path.cancel(one);
+      path.cancel(reserve());
+    });
+
+    it('finds a row as soon as what lay between was sent', () => {
+      for (const one of breakUp()) path.commit(one, undefined);
+      path.send(FRAME, undefined); // stays in flight
+      path.flush();
+      assert.equal(path.reserve(long), undefined);
+      complete();
+      complete();
+      reserve();
+    });
+
+    it('finds a row in a ring that began anew before the device had used anything', () => {
+      const [last] = [path.reserve(20), path.reserve(20)];
+      assert.ok(last);
+      path.cancel(last); // the last but one stays the caller's
+      for (let i = 0; i < SIZE - 4; i++) path.send(FRAME, undefined);
+      assert.equal(path.reserve(long), undefined, 'three are free, and no three in a row');
+      path.recover(0, true);
+      reserve();
     });
 
     it('keeps what was written when the ring begins anew', () => {

@@ -16,9 +16,26 @@ export interface Content {
   copyTo(target: Uint8Array): void;
 }
 
+/**
+ * Milliseconds that a file must not have changed for: a clock of file systems goes by steps, of a few
+ * milliseconds or of two seconds, within which a second change can't be seen.
+ */
+const SETTLED = 2500;
+
+/** Tells a file, as it is now, from every other of its file system, and from itself after a change. */
+export interface FileIdentity {
+  /** The file system, as long as it is mounted. */
+  readonly device: bigint;
+  readonly inode: bigint;
+  /** With the time of change, which no call sets; only what is mapped already may change without it for some time. */
+  readonly version: string;
+}
+
 /** A file of which parts are looked at. */
 export interface ImageFile {
   readonly byteLength: number;
+  /** Undefined: it is no file that could be told from what it will be after a change. */
+  identify?(): FileIdentity | undefined;
   /** Some of it; less where it ends. */
   bytes(position: number, length: number): Uint8Array;
   /** Some of it, which stays where it is until it is copied. Of use until the file is closed. */
@@ -45,14 +62,20 @@ export function inMemory(bytes: Uint8Array): ImageFile {
 class RegularFile implements ImageFile {
   readonly byteLength: number;
   readonly #path: string;
-  readonly #changedAt: number;
+  readonly #modified: bigint;
   #fd: number;
 
-  constructor(path: string, fd: number, { size, mtimeMs }: fs.Stats) {
-    this.byteLength = size;
+  constructor(path: string, fd: number, status: fs.BigIntStats) {
+    this.byteLength = Number(status.size);
     this.#path = path;
-    this.#changedAt = mtimeMs;
+    this.#modified = status.mtimeNs;
     this.#fd = fd;
+  }
+
+  identify(): FileIdentity | undefined {
+    const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = fs.fstatSync(this.#fd, { bigint: true });
+    if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
+    return { device: dev, inode: ino, version: [size, mtimeNs, ctimeNs].join('-') };
   }
 
   bytes(position: number, length: number): Uint8Array {
@@ -80,8 +103,8 @@ class RegularFile implements ImageFile {
 
   /** Half of one kernel and half of another is worse than none. */
   #check(): void {
-    const { size, mtimeMs } = fs.fstatSync(this.#fd);
-    if (size !== this.byteLength || mtimeMs !== this.#changedAt) this.#refuse();
+    const { size, mtimeNs } = fs.fstatSync(this.#fd, { bigint: true });
+    if (Number(size) !== this.byteLength || mtimeNs !== this.#modified) this.#refuse();
   }
 
   #fill(target: Uint8Array, position: number): void {
@@ -108,7 +131,7 @@ export async function openImage(path: string): Promise<ImageFile> {
   const fd = await open(path, 'r');
   let regular: ImageFile | undefined;
   try {
-    const status = fs.fstatSync(fd);
+    const status = fs.fstatSync(fd, { bigint: true });
     if (status.isDirectory()) fs.readSync(fd, new Uint8Array(1)); // refused; readFile() finds it empty
     const isKept = status.isFile() && status.size > 0;
     regular = isKept ? new RegularFile(path, fd, status) : undefined;

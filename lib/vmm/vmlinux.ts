@@ -12,6 +12,7 @@ import zlib from 'node:zlib';
 
 import { inMemory, openImage } from './image-file.js';
 import type { ImageFile } from './image-file.js';
+import { findSeen, noteSeen } from './seen-files.js';
 import { isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
 import type { KernelImage } from './kernel-image.js';
 
@@ -68,9 +69,18 @@ export async function openKernel(path: string): Promise<OpenKernel> {
 async function kernelOf(given: ImageFile): Promise<OpenKernel> {
   if (isElf(given)) return { image: readVmlinux(given), file: given };
   const packed = readBzImage(given);
-  const kept = placeOf(given);
-  const unpacked = (await openKept(kept, given)) ?? (await unpackAndKeep(given, kept));
-  return unpacked ?? { image: packed, file: given };
+  const seen = await findSeen(cacheFolder(), given);
+  const unpacked = seen === undefined ? undefined : await openKept(seen, given);
+  return unpacked ?? (await openUnpacked(given)) ?? { image: packed, file: given };
+}
+
+async function openUnpacked(bzImage: ImageFile): Promise<OpenKernel | undefined> {
+  const before = bzImage.identify?.();
+  const kept = placeOf(bzImage);
+  const whole = () => inMemory(bzImage.bytes(0, bzImage.byteLength));
+  const kernel = (await openKept(kept, bzImage)) ?? (await unpackAndKeep(whole()));
+  if (kernel && before) await noteSeen(bzImage, before, kept).catch(() => undefined);
+  return kernel;
 }
 
 /** @internal Where a bzImage's kernel is kept, once it was unpacked. */
@@ -90,8 +100,13 @@ async function openKept(kept: string, bzImage: ImageFile): Promise<OpenKernel | 
   }
 }
 
-/** The kernel of a bzImage, for the cache as well; undefined when nothing here can unpack it. */
-async function unpackAndKeep(bzImage: ImageFile, kept: string): Promise<OpenKernel | undefined> {
+/**
+ * The kernel of a bzImage, for the cache as well; undefined when nothing here can unpack it.
+ *
+ * @param bzImage  In memory: what is hashed must be what is unpacked, whatever becomes of the file meanwhile.
+ */
+async function unpackAndKeep(bzImage: ImageFile): Promise<OpenKernel | undefined> {
+  const kept = placeOf(bzImage);
   const { start, length } = payloadOf(bzImage);
   const bytes = await unpack(bzImage.bytes(start, length)).catch(() => undefined);
   const file = inMemory(bytes ?? new Uint8Array(0));

@@ -9,6 +9,7 @@ import { bzImage, elf } from '../../support/kernel-files.js';
 import { inMemory, openImage } from '#lib/vmm/image-file';
 import type { Content } from '#lib/vmm/image-file';
 import { payloadOf, readBzImage, readVmlinux } from '#lib/vmm/kernel-image';
+import { findSeen, noteSeen } from '#lib/vmm/seen-files';
 import { openKernel } from '#lib/vmm/vmlinux';
 
 const refusal = (pattern: RegExp) => ({ code: 'ERR_VHOST_KERNEL_IMAGE', message: pattern });
@@ -169,6 +170,87 @@ describe('openKernel', () => {
     const copy = path.join(folder, 'vmlinux', kept);
     fs.writeFileSync(copy, elf(0x1000010, SEGMENTS));
     assert.equal(await entry(), 0x1000010);
+  });
+
+  describe('of a bzImage that has not changed for some time', () => {
+    const now = Date.now;
+    const packed = (at: number) =>
+      bzImage({ payload: zlib.gzipSync(elf(at, SEGMENTS), { level: 0 }) });
+    const seen = () =>
+      fs.readdirSync(path.join(folder, 'vmlinux')).filter((name) => name.startsWith('seen-'));
+
+    beforeEach(() => {
+      Date.now = () => now() + 10_000;
+      fs.writeFileSync(file, packed(0x1000000));
+    });
+    afterEach(() => {
+      Date.now = now;
+    });
+
+    it('finds the kernel again without reading the whole file', async () => {
+      assert.equal(await entry(), 0x1000000);
+      const [link = ''] = seen();
+      const place = path.join(folder, 'vmlinux', link);
+      fs.rmSync(place);
+      fs.writeFileSync(place, elf(0x1000010, SEGMENTS)); // not where the file's content says
+      assert.equal(await entry(), 0x1000010);
+    });
+
+    it('looks at the file anew when it was written to, also when it pretends that it was not', async () => {
+      const pretend = () => {
+        fs.utimesSync(file, 1e9, 1e9);
+        return fs.statSync(file, { bigint: true });
+      };
+      const before = pretend();
+      await entry();
+      let after;
+      do {
+        fs.writeFileSync(file, packed(0x1000010));
+        after = pretend();
+      } while (after.ctimeNs === before.ctimeNs); // the clock goes by steps
+      assert.deepEqual([after.size, after.mtimeNs], [before.size, before.mtimeNs]);
+      assert.equal(await entry(), 0x1000010);
+      assert.equal(seen().length, 1, 'what was noted before is gone');
+    });
+
+    it('unpacks again where the kernel that was found is gone', async () => {
+      await entry();
+      const [link = ''] = seen();
+      fs.rmSync(fs.realpathSync(path.join(folder, 'vmlinux', link)));
+      assert.equal(await entry(), 0x1000000);
+      assert.equal(await entry(), 0x1000000);
+    });
+
+    it('trusts nothing of a file on another file system, which may be made for it', async () => {
+      await entry();
+      const [link = ''] = seen();
+      const place = path.join(folder, 'vmlinux', link);
+      fs.rmSync(place);
+      fs.symlinkSync('/proc/version', place); // stands for what is kept elsewhere
+      const image = await openImage(file);
+      const found = await findSeen(path.join(folder, 'vmlinux'), image);
+      image.close();
+      assert.equal(found, undefined);
+    });
+
+    it('notes nothing of a file that was written to while it was read', async () => {
+      const image = await openImage(file);
+      const before = image.identify?.();
+      assert.ok(before);
+      const kept = path.join(folder, 'kept');
+      fs.writeFileSync(kept, '');
+      await noteSeen(image, { ...before, version: 'another' }, kept);
+      assert.deepEqual(fs.readdirSync(folder).sort(), ['kept', 'vmlinuz']);
+      await noteSeen(image, before, kept);
+      image.close();
+      assert.equal(fs.readdirSync(folder).length, 3);
+    });
+
+    it('remembers nothing of a file that has changed just now', async () => {
+      Date.now = now;
+      await entry();
+      assert.deepEqual(seen(), []);
+    });
   });
 
   it('unpacks again where what was kept is damaged', async () => {

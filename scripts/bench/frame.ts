@@ -15,18 +15,33 @@ function headerChecksum(header: Uint8Array): number {
   return ~sum & 0xffff;
 }
 
-/** The frame that every side sends: UDP over IPv4 to an Ethernet address that nobody has. */
-export function benchFrame(length: number): Uint8Array {
+const UDP = 17;
+const TCP = 6;
+
+/** IPv4 to an Ethernet address that nobody has, and port 9. */
+function ipFrame(length: number, protocol: number): Uint8Array {
   const frame = new Uint8Array(length);
   frame.set([2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 8, 0]);
   const ip = frame.subarray(14);
-  ip.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 198, 18, 0, 1, 198, 18, 0, 2]);
+  ip.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 198, 18, 0, 1, 198, 18, 0, 2]);
   put16(ip, 2, length - 14);
   put16(ip, 10, headerChecksum(ip));
-  const udp = ip.subarray(20);
-  put16(udp, 0, 9);
-  put16(udp, 2, 9);
-  put16(udp, 4, length - 34);
+  put16(ip, 20, 9);
+  put16(ip, 22, 9);
+  return frame;
+}
+
+/** The frame that every side sends: UDP. */
+export function benchFrame(length: number): Uint8Array {
+  const frame = ipFrame(length, UDP);
+  put16(frame, 38, length - 34);
+  return frame;
+}
+
+/** The frame that goes out with {@link GSO_HEADER}: TCP, without options. */
+export function gsoFrame(length: number): Uint8Array {
+  const frame = ipFrame(length, TCP);
+  frame[46] = 5 << 4; // its header's length, in words of 32 bits
   return frame;
 }
 

@@ -48,7 +48,9 @@ function labTimeout(options: Options): string {
 /** The command that measures, wherever it does. */
 function command(options: Options, folder: string, file: string): string[] {
   const { rounds, scenarios, guests, sides, icount, kernel } = options;
-  const plan: Plan = { file, rounds, scenarios, sides, pace: icount ? COUNTED_TIME : REAL_TIME };
+  const isHere = !icount && kernel === undefined && hasDevice();
+  const pace = icount ? COUNTED_TIME : REAL_TIME;
+  const plan: Plan = { file, rounds, scenarios, sides, pace, ownKernel: !isHere };
   const node = [process.execPath, ...(icount ? REPEATABLE : [])];
   const measure = [
     'unshare',
@@ -57,7 +59,7 @@ function command(options: Options, folder: string, file: string): string[] {
     path.join(__dirname, 'measure.js'),
     JSON.stringify(plan),
   ];
-  if (!icount && kernel === undefined && hasDevice()) return measure;
+  if (isHere) return measure;
   const lab = [path.join(ROOT, 'scripts/lab'), '--kernel', kernel ?? '6.12'];
   lab.push('--timeout', labTimeout(options), '--out', folder);
   if (icount) lab.push('--icount');

@@ -17,6 +17,7 @@ import type { Scenario } from './scenarios.js';
 import { SIDES } from './sides.js';
 import type { Side } from './sides.js';
 import type { Pace } from './traffic.js';
+import { withZeroCopy } from './vhost-module.js';
 
 /** Sides that are compiled while they run take longer until they have settled. */
 export interface PlanPace extends Pace {
@@ -32,6 +33,8 @@ export interface Plan {
   /** Only these; empty: all. */
   readonly sides: readonly string[];
   readonly pace: PlanPace;
+  /** Nothing else needs this kernel: its modules may be loaded anew. */
+  readonly ownKernel: boolean;
 }
 
 /** One side's runs in a scenario. The reference comes twice: equal sides, to see how much equal sides differ. */
@@ -97,12 +100,21 @@ async function runRound(entries: readonly Entry[], scenario: Scenario, pace: Pla
   for (const entry of left) await runEntry(entry, scenario, pace);
 }
 
-async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResult> {
-  const entries = entriesFor(scenario, plan);
+async function runRounds(entries: readonly Entry[], scenario: Scenario, plan: Plan) {
   for (let round = 1; round <= plan.rounds; round++) {
     process.stderr.write(`bench: ${scenario.name}, round ${String(round)}\n`);
     // Every other round backwards: what drifts with time falls on all sides alike.
     await runRound(round % 2 === 0 ? [...entries].reverse() : entries, scenario, plan.pace);
+  }
+}
+
+async function runScenario(scenario: Scenario, plan: Plan): Promise<ScenarioResult> {
+  const entries = entriesFor(scenario, plan);
+  const run = () => runRounds(entries, scenario, plan);
+  if (!scenario.zeroCopy) await run();
+  else {
+    const cannot = await withZeroCopy(plan.ownKernel, run);
+    if (cannot) for (const entry of entries) entry.failed(cannot);
   }
   const reference = entries.filter(
     ({ side, failure }) => side.name === REFERENCE && failure === undefined,

@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { promisify } from 'node:util';
 
@@ -7,6 +7,9 @@ const run = promisify(execFile);
 /** The interface that traffic comes from, and the one it goes to where there are two. */
 export const NEAR = 'bench0';
 export const FAR = 'bench1';
+
+/** What macvtaps are above: it takes frames of any length as they are, and nobody gets them. */
+export const LINK = 'benchlink';
 
 export const NEAR_ADDRESS = '10.9.0.1';
 export const FAR_ADDRESS = '10.9.0.2';
@@ -39,6 +42,18 @@ export class Network {
       this.#made.push(name);
       ip('link', 'set', name, 'up');
     }
+  }
+
+  /** A macvtap that waits for a program, above {@link LINK}, with which it goes. */
+  addMacvtap(name: string): void {
+    spawnSync('modprobe', ['dummy', 'numdummies=0']); // it would make one in the machine's own namespace
+    ip('link', 'add', LINK, 'type', 'dummy');
+    this.#made.push(LINK);
+    ip('link', 'set', LINK, 'up');
+    // Its device is called after its index, of which each network namespace has its own, and /dev is shared by all.
+    const index = String(1_000_000 + process.pid);
+    ip('link', 'add', name, 'index', index, 'link', LINK, 'type', 'macvtap', 'mode', 'bridge');
+    ip('link', 'set', name, 'up');
   }
 
   /** The kernel's own way between the two ends: two veth pairs on a bridge. */

@@ -70,7 +70,8 @@ async function throughProgram(
   command: readonly string[],
   { scenario, network, pace }: Setting,
 ): Promise<Run> {
-  network.addTaps(scenario.queues ?? 1, ...tapsFor(scenario.kind));
+  if (scenario.zeroCopy) network.addMacvtap(NEAR);
+  else network.addTaps(scenario.queues ?? 1, ...tapsFor(scenario.kind));
   const start = performance.now();
   const program = new Program(command);
   try {
@@ -94,10 +95,11 @@ async function throughKernel({ scenario, network, pace }: Setting): Promise<Run>
 
 /** Runs a side once, on interfaces of its own. */
 export async function runSide(side: Side, scenario: Scenario, pace: Pace): Promise<Run> {
-  const { kind, length, queues = 1 } = scenario;
+  const { kind, length, queues = 1, zeroCopy } = scenario;
+  const taps = zeroCopy ? [`macvtap:${NEAR}`] : tapsFor(kind);
   const command = isGuestKind(kind)
     ? (side.guest?.(kind, NEAR) ?? { cannot: 'it has no guests' })
-    : side.command({ kind, length, taps: tapsFor(kind), queues });
+    : side.command({ kind, length, taps, queues });
   if (command && 'cannot' in command) throw new Error(command.cannot);
   const network = new Network();
   try {

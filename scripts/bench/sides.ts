@@ -12,7 +12,7 @@ export interface Task {
   readonly kind: Kind;
   /** Bytes of each frame. */
   readonly length: number;
-  /** The taps that it attaches to: two where it passes frames on. */
+  /** What it attaches to: two where it passes frames on. Names of taps, or of a macvtap with `macvtap:` before it. */
   readonly taps: readonly string[];
   /** Queue pairs of each. */
   readonly queues: number;

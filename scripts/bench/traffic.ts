@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { frames } from './counters.js';
-import { FAR, FAR_ADDRESS, NEAR, output } from './network.js';
+import { FAR, FAR_ADDRESS, LINK, NEAR, output } from './network.js';
 import type { Network } from './network.js';
 import { generate } from './packet-generator.js';
 import type { Scenario } from './scenarios.js';
@@ -148,7 +148,7 @@ export class Pings implements Traffic {
 /** What flows in a scenario. */
 export function trafficFor(
   kind: Kind,
-  { length, offered }: Scenario,
+  { length, offered, zeroCopy }: Scenario,
   network: Network,
   pace: Pace,
 ): Traffic {
@@ -157,6 +157,7 @@ export function trafficFor(
   switch (kind) {
     case 'tx':
     case 'gso':
+      if (zeroCopy) return new Counted(pace, () => frames(LINK, 'transmitted'), itself);
       return new Counted(pace, () => frames(NEAR, 'received'), itself);
     case 'rx':
       return new Counted(pace, () => frames(NEAR, 'transmitted'), generated);

@@ -2,9 +2,10 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,19 @@ int check(int result, const char* what) {
   return result;
 }
 
-int open_tap(const char* name, bool vnet_hdr) {
-  int tap = check(open("/dev/net/tun", O_RDWR | O_CLOEXEC), "/dev/net/tun");
+/// A macvtap has a device of its own, called after its index: whoever made it chose one that is
+/// nobody else's.
+static int open_device(const char* name, bool is_macvtap) {
+  char node[32] = "/dev/net/tun";
+  if (is_macvtap) snprintf(node, sizeof node, "/dev/tap%u", if_nametoindex(name));
+  return check(open(node, O_RDWR | O_CLOEXEC), node);
+}
+
+int open_tap(const char* backend, bool vnet_hdr) {
+  static const char kMacvtap[] = "macvtap:";
+  const bool is_macvtap = strncmp(backend, kMacvtap, strlen(kMacvtap)) == 0;
+  const char* name = is_macvtap ? backend + strlen(kMacvtap) : backend;
+  int tap = open_device(name, is_macvtap);
   struct ifreq request = {0};
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   request.ifr_flags = IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0);
@@ -42,23 +54,31 @@ static uint16_t header_checksum(const uint8_t* header) {
   return ~sum & 0xffff;
 }
 
-void fill_frame(uint8_t* frame, size_t length) {
+static void fill_ip_frame(uint8_t* frame, size_t length, uint8_t protocol) {
   static const uint8_t head[] = {2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 8, 0};
   memset(frame, 0, length);
   memcpy(frame, head, sizeof head);
   uint8_t* ip = frame + sizeof head;
   ip[0] = 0x45;
   ip[8] = 64;
-  ip[9] = 17;
+  ip[9] = protocol;
   put16(ip + 2, length - sizeof head);
   const uint32_t from = htonl(0xc6120001), to = htonl(0xc6120002);  // 198.18.0.1 and .2
   memcpy(ip + 12, &from, 4);
   memcpy(ip + 16, &to, 4);
   put16(ip + 10, header_checksum(ip));
-  uint8_t* udp = ip + 20;
-  put16(udp, 9);
-  put16(udp + 2, 9);
-  put16(udp + 4, length - sizeof head - 20);
+  put16(ip + 20, 9);
+  put16(ip + 22, 9);
+}
+
+void fill_frame(uint8_t* frame, size_t length) {
+  fill_ip_frame(frame, length, IPPROTO_UDP);
+  put16(frame + 38, length - 34);
+}
+
+void fill_gso_frame(uint8_t* frame, size_t length) {
+  fill_ip_frame(frame, length, IPPROTO_TCP);
+  frame[46] = 5 << 4;  // its header's length, in words of 32 bits
 }
 
 void fill_gso_header(uint8_t* header) {

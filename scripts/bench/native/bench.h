@@ -12,11 +12,15 @@ _Noreturn void die(const char* what);
 /// Ends the program when a system call said -1; else its result.
 int check(int result, const char* what);
 
-/// Attaches to a tap that exists.
-int open_tap(const char* name, bool vnet_hdr);
+/// Attaches to a tap that exists, by its name, or to a macvtap: `macvtap:NAME`.
+int open_tap(const char* backend, bool vnet_hdr);
 
-/// The frame that every side sends: UDP over IPv4 to an Ethernet address that nobody has.
+/// The frame that every side sends: UDP over IPv4 to an Ethernet address that nobody has, and
+/// port 9.
 void fill_frame(uint8_t* frame, size_t length);
+
+/// The frame that goes out with a GSO header: TCP, without options.
+void fill_gso_frame(uint8_t* frame, size_t length);
 
 /// The header of a TCP frame of 64 KiB that the kernel is to cut into segments of 1448 bytes.
 /// `struct virtio_net_hdr`: 10 bytes; what follows it in longer ones is 0.

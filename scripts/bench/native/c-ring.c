@@ -9,6 +9,7 @@
 
 enum {
   kRingSize = 1024,
+  kLongRingSize = 256,
   kReceiveRingSize = 256,
   kLongest = 65553,
   kCounterAt = 42,
@@ -31,8 +32,8 @@ static void wait_for_room(struct ring* ring) {
   ring_disarm(ring);
 }
 
-static void make_room(struct ring* ring, uint16_t slots) {
-  while (ring->free < slots) {
+static void make_room(struct ring* ring) {
+  while (ring->free == 0) {
     if (ring_reclaim(ring) == 0) wait_for_room(ring);
   }
 }
@@ -45,13 +46,14 @@ static void offer(struct ring* ring, uint16_t id, uint16_t* staged) {
 }
 
 static void transmit(struct ring* ring, const struct task* task) {
-  static uint8_t frame[kLongest];
+  static uint8_t frame[kLongest], header[kHeaderSize];
   uint32_t counter = 0;
-  fill_frame(frame, task->length);
-  for (uint16_t id = 0; id < ring->size; id++) fill_frame(slot_payload(ring, id), task->length);
+  if (is(task, "gso")) fill_gso_header(header);
+  (is(task, "gso") ? fill_gso_frame : fill_frame)(frame, task->length);
+  for (uint16_t id = 0; id < ring->size; id++) memcpy(slot_payload(ring, id), frame, task->length);
   ready();
   for (uint16_t staged = 0;;) {
-    make_room(ring, 1);
+    make_room(ring);
     const uint16_t id = ring_acquire(ring);
     uint8_t* payload = slot_payload(ring, id);
     ring->desc[id].len = kHeaderSize + task->length;
@@ -60,35 +62,9 @@ static void transmit(struct ring* ring, const struct task* task) {
     else
       memcpy(payload + kCounterAt, &counter, sizeof counter);
     counter++;
-    memset(payload - kHeaderSize, 0, kHeaderSize);
+    memcpy(payload - kHeaderSize, header, kHeaderSize);
     offer(ring, id, &staged);
   }
-}
-
-/// Copies header and frame into as many slots as they need; the head.
-static uint16_t put_chain(struct ring* ring, const uint8_t* bytes, size_t length) {
-  const size_t capacity = slot_capacity(ring);
-  make_room(ring, (length + capacity - 1) / capacity);
-  const uint16_t head = ring_acquire(ring);
-  for (uint16_t id = head;; id = ring->desc[id].next) {
-    const size_t part = length < capacity ? length : capacity;
-    memcpy(slot_buffer(ring, id), bytes, part);
-    ring->desc[id].len = part;
-    bytes += part;
-    length -= part;
-    if (length == 0) return head;
-    ring->desc[id].flags |= VRING_DESC_F_NEXT;
-    ring->desc[id].next = ring_acquire(ring);
-  }
-}
-
-static void transmit_gso(struct ring* ring, const struct task* task) {
-  static uint8_t bytes[kHeaderSize + kLongest];
-  fill_gso_header(bytes);
-  fill_frame(bytes + kHeaderSize, task->length);
-  ready();
-  for (uint16_t staged = 0;;)
-    offer(ring, put_chain(ring, bytes, kHeaderSize + task->length), &staged);
 }
 
 static void post_all(struct ring* ring) {
@@ -204,16 +180,15 @@ int main(int argc, char** argv) {
   if (argc < 5) return 2;
   const struct task task = {argv[1], strcmp(argv[2], "copy") == 0, atoi(argv[3])};
   for (int i = 0; i < argc - 4 && i < 2; i++) {
-    const bool offloads = is(&task, "gso") || is(&task, "tcp");
-    const uint16_t size = is(&task, "rx") ? kReceiveRingSize : kRingSize;
-    port_open(&ports[i], &(struct port_options){argv[4 + i], size, offloads});
+    const bool is_long = is(&task, "gso");
+    const uint16_t size = is_long ? kLongRingSize : is(&task, "rx") ? kReceiveRingSize : kRingSize;
+    const size_t slot = is_long ? kLongest : is(&task, "tcp") ? kOffloadSlot : kPlainSlot;
+    port_open(&ports[i], &(struct port_options){argv[4 + i], size, slot, slot > kPlainSlot});
     ring_disarm(&ports[i].transmit);
     post_all(&ports[i].receive);
   }
-  if (is(&task, "tx"))
+  if (is(&task, "tx") || is(&task, "gso"))
     transmit(&ports->transmit, &task);
-  else if (is(&task, "gso"))
-    transmit_gso(&ports->transmit, &task);
   else if (is(&task, "rx"))
     receive_for_ever(ports);
   else if (is(&task, "echo"))

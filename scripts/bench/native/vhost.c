@@ -96,7 +96,7 @@ static void tap_set_up(int tap, bool offloads) {
 
 void port_open(struct port* port, const struct port_options* options) {
   const uint16_t size = options->ring_size;
-  const size_t stride = stride_for(kPayloadAt + (options->offloads ? kOffloadSlot : kPlainSlot));
+  const size_t stride = stride_for(kPayloadAt + options->slot);
   uint8_t* rings = map(2 * ring_bytes(size));
   uint8_t* pool = map(2 * size * stride);
   port->tap = open_tap(options->tap, true);

@@ -49,6 +49,8 @@ struct port {
 struct port_options {
   const char* tap;
   uint16_t ring_size;
+  /// Bytes of frame that a slot holds.
+  size_t slot;
   bool offloads;
 };
 
@@ -62,9 +64,6 @@ static inline uint8_t* slot_buffer(const struct ring* ring, uint16_t id) {
 static inline uint8_t* slot_payload(const struct ring* ring, uint16_t id) {
   return ring->slots + id * ring->stride + kPayloadAt;
 }
-
-/// Bytes that a descriptor can name.
-static inline size_t slot_capacity(const struct ring* ring) { return ring->stride - kHeaderAt; }
 
 /// A free descriptor, the one that was freed first; -1: none.
 static inline int ring_acquire(struct ring* ring) {

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import { Worker, isMainThread, workerData } from 'node:worker_threads';
 
-import { GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
+import { GSO_HEADER, benchFrame, gsoFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { writeHeader } from '#lib/ring/net-header';
 
@@ -42,11 +42,10 @@ function withGsoHeader(frame: Uint8Array): Uint8Array {
 }
 
 function main([kind, length]: string[]): void {
-  const frame = benchFrame(Number(length));
   if (kind === 'forward' || kind === 'tcp') new Worker(__filename, { workerData: 'back' });
   ready();
-  if (kind === 'tx') transmit(frame);
-  if (kind === 'gso') transmit(withGsoHeader(frame));
+  if (kind === 'tx') transmit(benchFrame(Number(length)));
+  if (kind === 'gso') transmit(withGsoHeader(gsoFrame(Number(length))));
   if (kind === 'rx') receive();
   if (kind === 'echo') answer();
   forward(TAP, OTHER);

@@ -1,7 +1,8 @@
-// This package. Usage: port.js KIND copy|packed|inplace|polling LENGTH TAP...
-import { COUNTER_AT, GSO_HEADER, benchFrame, makeEchoReply } from '../frame.js';
+// This package. Usage: port.js KIND copy|packed|inplace|polling LENGTH TAP|macvtap:NAME...
+import { COUNTER_AT, GSO_HEADER, benchFrame, gsoFrame, makeEchoReply } from '../frame.js';
 import { ready } from './ready.js';
 import { openPort } from '#lib/port/port';
+import type { PortOptions } from '#lib/port/options';
 import type { Port } from '#lib/port/port';
 import type { FrameRun } from '#lib/port/transmit';
 
@@ -88,22 +89,27 @@ function forward(from: Port, to: Port): void {
   });
 }
 
+function backendOf(text: string): PortOptions['backend'] {
+  const [, macvtap] = text.split(':');
+  return macvtap === undefined ? { tap: text } : { macvtap };
+}
+
 async function openPorts(
   kind: string,
   pollMicroseconds: number,
-  taps: readonly string[],
+  backends: readonly string[],
 ): Promise<[Port, Port | undefined]> {
   const offloads = kind === 'gso' || kind === 'tcp' ? 'auto' : 'none';
   const queueSize = kind === 'rx' ? RECEIVE_QUEUE_SIZE : QUEUE_SIZE;
-  const open = (tap: string) =>
-    openPort({ backend: { tap }, queueSize, offloads, pollMicroseconds });
-  const [first = '', second] = taps;
+  const open = (text: string) =>
+    openPort({ backend: backendOf(text), queueSize, offloads, pollMicroseconds });
+  const [first = '', second] = backends;
   return [await open(first), second === undefined ? undefined : await open(second)];
 }
 
-async function main([kind = '', how, length, ...taps]: string[]): Promise<void> {
-  const [port, other] = await openPorts(kind, how === 'polling' ? POLLED : 0, taps);
-  const frame = benchFrame(Number(length));
+async function main([kind = '', how, length, ...backends]: string[]): Promise<void> {
+  const [port, other] = await openPorts(kind, how === 'polling' ? POLLED : 0, backends);
+  const frame = (kind === 'gso' ? gsoFrame : benchFrame)(Number(length));
   if (other) {
     forward(port, other);
     forward(other, port);

@@ -48,11 +48,12 @@ int main(int argc, char** argv) {
   const bool gso = strcmp(kind, "gso") == 0;
   int taps[2];
   for (int i = 0; i < argc - 3 && i < 2; i++) taps[i] = open_tap(argv[3 + i], gso);
-  if (gso) fill_gso_header(buffer);
-  if (gso)
+  if (gso) {
+    fill_gso_header(buffer);
     fill_gso_frame(buffer + kHeader, length);
-  else
+  } else {
     fill_frame(buffer, length);
+  }
   if (gso)
     transmit(taps[0], kHeader + length);
   else if (strcmp(kind, "tx") == 0)

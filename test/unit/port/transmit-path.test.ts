@@ -122,6 +122,23 @@ describe('TransmitPath', () => {
     assert.equal(device.pop()?.segments.length, 1);
   });
 
+  it('copies no more of a long frame than was asked for, whatever it has become', () => {
+    const frame = new Uint8Array(6 * STRIDE).fill(9);
+    Object.defineProperty(frame, 'length', { value: slots.capacity + 10 });
+    assert.equal(path.send(frame, undefined), true);
+    const free = slots.payloads.slice(2);
+    assert.ok(free.every((bytes) => bytes.every((byte) => byte === 0)));
+  });
+
+  it('has all its slots after a long frame that can not be read', () => {
+    const frame = new Uint8Array(3 * STRIDE);
+    frame.subarray = () => {
+      throw new Error('gone');
+    };
+    assert.throws(() => path.send(frame, undefined), /gone/);
+    reserveAllBut(0);
+  });
+
   it('sends a frame that fills the whole ring in one piece', () => {
     const frame = new Uint8Array(path.longest).fill(7);
     assert.equal(path.send(frame, undefined), true);

@@ -159,6 +159,7 @@ export abstract class AvailSide {
   offerTaken(): void {
     const { free, taken } = this;
     if (free > 0) throw misuse.range('free', 'no free descriptor before those taken', free);
+    this.closeRun();
     if (this.order.displaced > 0) this.#straighten(this.#freeEnd, taken, taken);
     this.table.breakOff();
     this.#nextAvail = this.#freeEnd = (this.usedIndex + this.size) & 0xffff;

@@ -409,6 +409,22 @@ describe('DriverQueue, the short way', () => {
     }
   });
 
+  it('ends a run by offering all that were taken: nothing in flight is offered again', () => {
+    const { queue, device } = rig(4);
+    while (queue.offerNext(SLOT) >= 0);
+    queue.publish();
+    while (device.pop());
+    for (let head = 0; head < 4; head++) device.push(head, 0);
+    device.publish();
+    queue.poll();
+    queue.release(queue.take());
+    queue.take();
+    assert.ok(queue.openRun(SLOT, 4));
+    assert.equal(queue.offerInRun(), 0);
+    queue.offerTaken();
+    assert.equal(queue.runLength, -1);
+  });
+
   it('refuses to offer what was taken before what is free', () => {
     const { queue } = rig(4);
     queue.acquire();

@@ -32,12 +32,20 @@ const ZONES = {
   switch: [...EVERYONE, 'port'],
   // The guest is the driver there; the control queue alone is served by us. Like a port, a machine
   // makes the backends that its options describe.
-  vmm: [...EVERYONE, 'dataplane', 'backend', 'sys', 'memory', 'ring/device-queue.js'],
+  vmm: [
+    ...EVERYONE,
+    'cache-folder.js',
+    'dataplane',
+    'backend',
+    'sys',
+    'memory',
+    'ring/device-queue.js',
+  ],
   // Looks at everything that a port would use, by using it.
   capabilities: [...EVERYONE, 'sys'],
   // A command is a user of the package like any other, and so is what one of them is made of.
   trace: ['index.js'],
-  cli: ['index.js'],
+  cli: ['index.js', 'cache-folder.js'],
 };
 
 const escape = (text) => text.replaceAll('.', '\\.');

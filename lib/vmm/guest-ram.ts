@@ -52,6 +52,7 @@ export function ramRanges(memoryMiB: number): RamRange[] {
 export class GuestRam {
   readonly memory: GuestMemory;
   readonly #pages: Pages[] = [];
+  #isZero = true;
 
   /**
    * Private, and in huge pages where the kernel has them: 2 MiB of it are then one entry of the nested
@@ -76,6 +77,13 @@ export class GuestRam {
       buffer,
     }));
     this.memory = new GuestMemory(regions);
+  }
+
+  /** Whether all of it is zero still, as the kernel gave it. Who asks is about to write to it. */
+  takeZero(): boolean {
+    const isZero = this.#isZero;
+    this.#isZero = false;
+    return isZero;
   }
 
   /**

@@ -41,21 +41,35 @@ export interface BootEntry {
   readonly zeroPage: number;
 }
 
+/** What a kernel is loaded into. */
+export interface LoadOptions {
+  /** How many processors the tables of ACPI tell of; by default 1. */
+  readonly cpus?: number;
+  /** Whether the memory is zero: then what is to be zero is not touched. */
+  readonly isZero?: boolean;
+}
+
 /**
  * Puts a kernel and what it is told into memory, for the 64-bit entry. What the memory held is
- * overwritten only where something is loaded. The tables of ACPI say how many processors there are.
+ * overwritten only where something is loaded.
  *
  * Spec: `Documentation/arch/x86/boot.rst` "64-bit Boot Protocol".
  *
  * @throws {RangeError} The kernel, the initrd or the command line do not fit.
  * @throws {VhostError} `ERR_VHOST_KERNEL_IMAGE`: a file was written to meanwhile.
  */
-export function loadLinux(memory: GuestMemory, boot: LinuxBoot, cpus = 1): BootEntry {
+export function loadLinux(
+  memory: GuestMemory,
+  boot: LinuxBoot,
+  { cpus = 1, isZero = false }: LoadOptions = {},
+): BootEntry {
   const { kernel, initrd, commandLine } = boot;
-  // Tables that somebody left there would be taken for this machine's.
-  bytesAt(memory, 0, LAYOUT.lowEnd).fill(0);
-  bytesAt(memory, ACPI_TABLES.start, ACPI_TABLES.end - ACPI_TABLES.start).fill(0);
-  loadKernel(memory, kernel);
+  if (!isZero) {
+    // Tables that somebody left there would be taken for this machine's.
+    bytesAt(memory, 0, LAYOUT.lowEnd).fill(0);
+    bytesAt(memory, ACPI_TABLES.start, ACPI_TABLES.end - ACPI_TABLES.start).fill(0);
+  }
+  loadKernel(memory, kernel, isZero);
   const place = initrd && initrd.byteLength > 0 ? loadInitrd(memory, kernel, initrd) : undefined;
   loadCommandLine(memory, kernel, commandLine);
   writeZeroPage(memory, kernel, place, writeAcpiTables(memory, cpus));
@@ -67,7 +81,7 @@ function lowEnd(memory: GuestMemory): number {
   return memory.regions[0]?.byteLength ?? 0;
 }
 
-function loadKernel(memory: GuestMemory, kernel: KernelImage): void {
+function loadKernel(memory: GuestMemory, kernel: KernelImage, isZero: boolean): void {
   const end = lowEnd(memory);
   if (kernel.end > end) {
     const needed = Math.ceil(kernel.end / 2 ** 20);
@@ -76,7 +90,7 @@ function loadKernel(memory: GuestMemory, kernel: KernelImage): void {
   for (const { address, content, memoryLength } of kernel.segments) {
     const target = bytesAt(memory, address, memoryLength);
     content.copyTo(target.subarray(0, content.byteLength));
-    target.fill(0, content.byteLength);
+    if (!isZero) target.fill(0, content.byteLength);
   }
 }
 

@@ -73,8 +73,10 @@ export class PowerCycle {
       this.vm.close();
     });
     setUpVm(this.vm, parts.ram);
-    const entry = loadLinux(parts.ram.memory, parts.boot, parts.cpus);
-    writeCpuTables(parts.ram.memory);
+    const { memory } = parts.ram;
+    const isZero = parts.ram.takeZero();
+    const entry = loadLinux(memory, parts.boot, { cpus: parts.cpus, isZero });
+    writeCpuTables(memory);
     this.#vcpus = this.#makeVcpus(undo);
     const [first] = this.#vcpus;
     if (!first) return;

@@ -5,11 +5,12 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 
+import { cacheFolder } from '../cache-folder.js';
+import { compactKernel } from './compact-kernel.js';
 import { inMemory, openImage } from './image-file.js';
 import type { ImageFile } from './image-file.js';
 import { findSeen, noteSeen } from './seen-files.js';
@@ -33,12 +34,9 @@ const TRAILER = 4;
 /** Bytes at a time: fresh memory for all of a kernel costs more than to hash it. */
 const HASHED = 2 ** 20;
 
-/** Where unpacked kernels are kept: `VHOST_NET_CACHE`, or the user's cache. */
-function cacheFolder(): string {
-  const { VHOST_NET_CACHE, XDG_CACHE_HOME } = process.env;
-  if (VHOST_NET_CACHE !== undefined) return path.join(VHOST_NET_CACHE, 'vmlinux');
-  const cache = XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
-  return path.join(cache, 'vhost-net', 'vmlinux');
+/** Where unpacked kernels are kept. */
+function keptKernels(): string {
+  return path.join(cacheFolder(), 'vmlinux');
 }
 
 /** A kernel, and the file that its segments are in. */
@@ -69,7 +67,7 @@ export async function openKernel(path: string): Promise<OpenKernel> {
 async function kernelOf(given: ImageFile): Promise<OpenKernel> {
   if (isElf(given)) return { image: readVmlinux(given), file: given };
   const packed = readBzImage(given);
-  const seen = await findSeen(cacheFolder(), given);
+  const seen = await findSeen(keptKernels(), given);
   const unpacked = seen === undefined ? undefined : await openKept(seen, given);
   return unpacked ?? (await openUnpacked(given)) ?? { image: packed, file: given };
 }
@@ -85,7 +83,7 @@ async function openUnpacked(bzImage: ImageFile): Promise<OpenKernel | undefined>
 
 /** @internal Where a bzImage's kernel is kept, once it was unpacked. */
 export function placeOf(bzImage: ImageFile): string {
-  return path.join(cacheFolder(), cacheKey(bzImage));
+  return path.join(keptKernels(), cacheKey(bzImage));
 }
 
 /** The kernel from the cache; undefined when there is none, or what is there is damaged. */
@@ -112,7 +110,7 @@ async function unpackAndKeep(bzImage: ImageFile): Promise<OpenKernel | undefined
   const file = inMemory(bytes ?? new Uint8Array(0));
   if (!bytes || !isElf(file)) return undefined;
   const image = readVmlinux(file, bzImage);
-  await keep(kept, bytes).catch(() => undefined); // It is only slower the next time.
+  await keep(kept, compactKernel(bytes)).catch(() => undefined); // It is only slower the next time.
   return (await openKept(kept, bzImage)) ?? { image, file };
 }
 

@@ -73,6 +73,17 @@ describe('loadLinux', () => {
     assert.deepEqual(loaded, [1, 2, 3, ...new Array<number>(13).fill(0), 9]);
   });
 
+  it('does not touch what is to be zero where memory is, so that nobody has to give it', () => {
+    const memory = memoryOf(20 * MIB);
+    const segment = { address: 0x1000000, bytes: Uint8Array.of(1, 2, 3), memoryLength: 16 };
+    const all = bytesAt(memory, 0, 20 * MIB).fill(9);
+    const file = inMemory(elf(0x1000000, [segment]));
+    loadLinux(memory, { kernel: readVmlinux(file), commandLine: '' }, { isZero: true });
+    const touched = all.reduce((count, byte) => count + Number(byte !== 9), 0);
+    assert.ok(touched < 8192, `${String(touched)} bytes`);
+    assert.deepEqual([...bytesAt(memory, 0x1000000, 5)], [1, 2, 3, 9, 9]);
+  });
+
   it('leaves no table of an earlier life where a kernel would look for one', () => {
     const memory = memoryOf(64 * MIB);
     bytesAt(memory, 0xf0000, 4).set(Buffer.from('_MP_'));

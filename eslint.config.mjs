@@ -45,7 +45,7 @@ const ZONES = {
   capabilities: [...EVERYONE, 'sys'],
   // A command is a user of the package like any other, and so is what one of them is made of.
   trace: ['index.js'],
-  cli: ['index.js', 'cache-folder.js'],
+  cli: ['index.js'],
 };
 
 const escape = (text) => text.replaceAll('.', '\\.');

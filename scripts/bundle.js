@@ -14,7 +14,7 @@ const lib = path.join(root, 'lib');
 const dist = path.join(root, 'dist');
 
 /** What a program or a person names; everything else is in chunks that these share. */
-const ENTRIES = ['index', 'cli/main', 'trace/inside'];
+const ENTRIES = ['index', 'cli/main', 'cli/vm', 'trace/inside'];
 
 const COMPILER = {
   target: ts.ScriptTarget.ES2022,
@@ -43,6 +43,8 @@ const typescript = {
 /** What many a program never comes to need of Node, and what takes long to load. */
 const HEAVY = "require\\('(node:(?:child_process|crypto|fs/promises|net|zlib))'\\)";
 
+const escapeUnit = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
 /** Loads those when something of theirs is asked for; nothing of ours may need it sooner. */
 const later = {
   name: 'later',
@@ -53,7 +55,10 @@ const later = {
     );
     const atOnce = new RegExp(`^(?!.*new Proxy).*${HEAVY}.*$`, 'm').exec(code);
     if (atOnce) this.error(`this is loaded at once: ${atOnce[0]}`);
-    return { code, map: null }; // each line stays where it is
+    const raw = /\\[^\0-\x7f]|String\.raw/.exec(code);
+    if (raw) this.error(`an escape here would not be one: ${raw[0]}`);
+    const ascii = code.replace(/[^\0-\x7f]/g, escapeUnit); // one other makes V8 keep two bytes of each
+    return { code: ascii, map: null }; // each line stays where it is
   },
 };
 

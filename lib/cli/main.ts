@@ -1,6 +1,11 @@
 #!/usr/bin/env node
 // The command `vhost-net`. What a command needs is loaded by that command: `doctor` must be able to
 // speak where the package itself can't be loaded.
+import path from 'node:path';
+
+import { KeptCode, placeOfCode } from './kept-code.js';
+import type * as Vm from './vm.js';
+
 const USAGE = `usage: vhost-net COMMAND
 
   doctor [--json]   what vhost-net can do on this machine; for each lack the reason, and what mends it.
@@ -48,9 +53,13 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       return typeof options === 'string' ? usage(`forward: ${options}`) : forward(options);
     }
     case 'vm': {
-      const { vm, vmOptions } = await import('./vm.js');
+      const code = new KeptCode(() => placeOfCode('vm'), path.dirname(__dirname));
+      const { vm, vmOptions } = code.load(path.join(__dirname, 'vm.js')) as typeof Vm;
       const options = vmOptions(args);
-      return typeof options === 'string' ? usage(`vm: ${options}`) : vm(options);
+      if (typeof options === 'string') return usage(`vm: ${options}`);
+      return vm(options, () => {
+        code.keep();
+      });
     }
     case '--help':
     case '-h':

@@ -9,12 +9,19 @@ export { vmOptions } from './vm-options.js';
 const ESCAPE = 0x01;
 const LEAVE = 'x'.charCodeAt(0);
 
+/** When a guest has started, at the latest: V8 forgets the code of what is not called any more. */
+const STARTED_MS = 60_000;
+
 /**
  * Runs a machine whose console is this terminal, until it ends, a signal comes, or Ctrl-A x is typed.
  *
+ * @param keepCode  Keeps the compiled code of what a boot needs; called once it has come to that.
  * @returns The guest's exit status; 0 also when it was ended from here; 1: it could not be run.
  */
-export async function vm({ machine: options, json }: VmOptions): Promise<number> {
+export async function vm(
+  { machine: options, json }: VmOptions,
+  keepCode: () => void,
+): Promise<number> {
   const stop = new AbortController();
   const input = new Keyboard(() => {
     stop.abort();
@@ -30,8 +37,12 @@ export async function vm({ machine: options, json }: VmOptions): Promise<number>
     // Not the whole package: ports are of no use to a machine.
     const { Machine } = await import('../vmm/machine.js');
     const machine = await Machine.boot({ ...options, console, signal: stop.signal });
+    const started = setTimeout(keepCode, STARTED_MS).unref();
     const end = await machine.wait();
-    return report(end, machine.statistics(), json);
+    clearTimeout(started);
+    const status = report(end, machine.statistics(), json);
+    if (!end.error) keepCode();
+    return status;
   } catch (error) {
     if (error === stop.signal.reason) return 0; // ended from here before it began
     const { message, hint } = error as Error & { hint?: string };

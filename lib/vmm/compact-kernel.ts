@@ -86,15 +86,17 @@ function programsOf(kernel: Buffer): Program[] {
 const pages = (length: number) => Math.ceil(length / PAGE) * PAGE;
 
 /**
- * Makes a kernel that loads as this one does.
+ * Makes a kernel that loads as this one does; the same where nothing is gained.
  *
- * @param bytes  An ELF file of 64 bits that is a kernel and whole: it was read as one before.
+ * @param bytes  An ELF file of 64 bits that is a kernel, was read as one before, and whose segments are apart.
+ * @throws {RangeError} It has more pieces, or more memory, than a header can tell.
  */
 export function compactKernel(bytes: Uint8Array): Uint8Array {
   const kernel = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const programs = programsOf(kernel);
   const begin = pages(ELF_HEADER + programs.length * PROGRAM_HEADER);
   const length = programs.reduce((sum, { content }) => sum + pages(content.length), begin);
+  if (length >= bytes.length) return bytes;
   const compact = Buffer.alloc(length);
   kernel.copy(compact, 0, 0, ELF_HEADER);
   compact.writeBigUInt64LE(BigInt(ELF_HEADER), ELF.programs);

@@ -151,6 +151,15 @@ export function payloadOf(file: ImageFile): { start: number; length: number } {
   return { start, length };
 }
 
+/** Whether no two segments have an address in common: then the order in which they are loaded does not matter. */
+export function areApart(segments: readonly KernelSegment[]): boolean {
+  const sorted = segments.toSorted((a, b) => a.address - b.address);
+  return sorted.every(({ address }, index) => {
+    const before = sorted[index - 1];
+    return !before || before.address + before.memoryLength <= address;
+  });
+}
+
 const ET_EXEC = 2;
 const PT_LOAD = 1;
 const PT_INTERP = 3;

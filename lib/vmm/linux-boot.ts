@@ -1,6 +1,6 @@
 import { ACPI_TABLES, writeAcpiTables } from './acpi.js';
 import { bytesAt } from './guest-ram.js';
-import { SETUP } from './kernel-image.js';
+import { SETUP, areApart } from './kernel-image.js';
 import type { Content } from './image-file.js';
 import type { KernelImage } from './kernel-image.js';
 import { misuse } from '../errors.js';
@@ -87,10 +87,11 @@ function loadKernel(memory: GuestMemory, kernel: KernelImage, isZero: boolean): 
     const needed = Math.ceil(kernel.end / 2 ** 20);
     throw misuse.range('memoryMiB', `at least ${String(needed)} for this kernel`, end / 2 ** 20);
   }
+  const isUntouched = isZero && areApart(kernel.segments);
   for (const { address, content, memoryLength } of kernel.segments) {
     const target = bytesAt(memory, address, memoryLength);
     content.copyTo(target.subarray(0, content.byteLength));
-    if (!isZero) target.fill(0, content.byteLength);
+    if (!isUntouched) target.fill(0, content.byteLength);
   }
 }
 

@@ -14,7 +14,7 @@ import { compactKernel } from './compact-kernel.js';
 import { inMemory, openImage } from './image-file.js';
 import type { ImageFile } from './image-file.js';
 import { findSeen, noteSeen } from './seen-files.js';
-import { isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
+import { areApart, isElf, payloadOf, readBzImage, readVmlinux } from './kernel-image.js';
 import type { KernelImage } from './kernel-image.js';
 
 /** How a payload begins, and what unpacks it. */
@@ -110,8 +110,15 @@ async function unpackAndKeep(bzImage: ImageFile): Promise<OpenKernel | undefined
   const file = inMemory(bytes ?? new Uint8Array(0));
   if (!bytes || !isElf(file)) return undefined;
   const image = readVmlinux(file, bzImage);
-  await keep(kept, compactKernel(bytes)).catch(() => undefined); // It is only slower the next time.
+  await keepCompact(kept, bytes, image).catch(() => undefined); // It is only slower the next time.
   return (await openKept(kept, bzImage)) ?? { image, file };
+}
+
+/** But for one whose segments share addresses, or bytes of the file: to look through those might take for ever. */
+async function keepCompact(kept: string, bytes: Uint8Array, { segments }: KernelImage) {
+  const loaded = segments.reduce((sum, { content }) => sum + content.byteLength, 0);
+  const isUsual = areApart(segments) && loaded <= bytes.length;
+  await keep(kept, isUsual ? compactKernel(bytes) : bytes);
 }
 
 /**
@@ -132,7 +139,7 @@ function cacheKey(bzImage: ImageFile): string {
 
 /** A rename is whole or not at all, and of bytes that are on the disk: nobody finds half a kernel. */
 async function keep(kept: string, kernel: Uint8Array): Promise<void> {
-  await fs.mkdir(path.dirname(kept), { recursive: true });
+  await fs.mkdir(path.dirname(kept), { recursive: true, mode: 0o755 });
   const partial = `${kept}.${randomUUID()}`;
   try {
     await fs.writeFile(partial, kernel, { flush: true });

@@ -1,9 +1,9 @@
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 
 import { NOBODY } from './network.js';
 import type { Cannot } from './sides.js';
+import { cacheFolder } from '#lib/cache-folder';
 
 /**
  * What a guest is looked at for: TCP it sends or takes, echoes, its boot, what leaves it meanwhile, and
@@ -19,13 +19,6 @@ const QEMU = 'qemu-system-x86_64';
 
 export function isGuestKind(kind: string): kind is GuestKind {
   return kind.startsWith('guest-');
-}
-
-function cacheFolder(): string {
-  const { VHOST_NET_CACHE, XDG_CACHE_HOME } = process.env;
-  return (
-    VHOST_NET_CACHE ?? path.join(XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'vhost-net')
-  );
 }
 
 /** The kernel as distributions pack it, or taken out of that. */

@@ -12,6 +12,8 @@ const WORKER_CPU = '0';
 const READY = /^ready\r?$/m;
 /** A guest boots meanwhile, perhaps in an emulation. */
 const READY_DEADLINE_MS = 120_000;
+/** For what ends in good order; what does not is killed. */
+const END_DEADLINE_MS = 30_000;
 
 /** Nanoseconds that a program and its vhost workers have run. */
 export interface CpuTime {
@@ -78,10 +80,14 @@ export class Program {
     this.#child.kill('SIGCONT');
   }
 
+  /** In good order, as a user would end it: some keep then what makes the next start quicker. */
   async end(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const closed = once(this.#child, 'close');
-    this.#child.kill('SIGKILL');
+    this.#child.kill('SIGTERM');
+    this.resume(); // one that is paused takes no signal
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), END_DEADLINE_MS);
     await closed;
+    clearTimeout(timer);
   }
 }

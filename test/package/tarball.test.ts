@@ -43,7 +43,7 @@ const typesOf = (source: string): string =>
 
 /** What programs and people name, and what it is made of. */
 function bundled(): string[] {
-  const entries = ['index', 'cli/main', 'trace/inside'].map((name) => `dist/${name}.js`);
+  const entries = ['index', 'cli/main', 'cli/vm', 'trace/inside'].map((name) => `dist/${name}.js`);
   return [...entries, ...entries.map((file) => `${file}.map`), ...below('dist/chunks')];
 }
 

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 
 import { Machine } from '#lib/vmm/machine';
 import type { MachineOptions } from '#lib/vmm/options';
+import { cacheFolder } from '#lib/cache-folder';
 
 /** Kernels that guests of tests run. */
 export type GuestKernel = '6.1-cloud' | '6.1' | '6.12' | '7';
@@ -13,12 +13,6 @@ export type GuestKernel = '6.1-cloud' | '6.1' | '6.12' | '7';
 export const BOOT = 100_000;
 
 const HELD = 8;
-
-function cacheFolder(): string {
-  const { VHOST_NET_CACHE, XDG_CACHE_HOME } = process.env;
-  const cache = XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
-  return VHOST_NET_CACHE ?? path.join(cache, 'vhost-net');
-}
 
 /** What `scripts/guests` made of a kernel. */
 export function guestFiles(kernel: GuestKernel): { kernel: string; initrd: string } {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 
 import { BOOT, guestFiles } from '../support/guest.js';
 import { describeWith } from '../support/requirements.js';
+import { cacheFolder } from '#lib/cache-folder';
 import type { MachineStatistics } from '#lib/vmm/machine-statistics';
 
 const COMMAND = path.join(
@@ -28,8 +31,12 @@ const command = (...args: string[]) => {
 };
 
 /** Runs a program to its end, and types as it goes. */
-async function run([program = '', ...args]: string[], steps: readonly Step[]): Promise<Ended> {
-  const child = spawn(program, args);
+async function run(
+  [program = '', ...args]: string[],
+  steps: readonly Step[],
+  env = process.env,
+): Promise<Ended> {
+  const child = spawn(program, args, { env });
   const waiting = [...steps];
   let stdout = '';
   let stderr = '';
@@ -60,6 +67,26 @@ describeWith(['kvm', 'vhost', 'tun', 'root'], 'vhost-net vm', () => {
     assert.equal(stderr, '');
     assert.equal(status, 9);
   }).timeout(BOOT);
+
+  it('keeps the code that was compiled for the next time, once', async () => {
+    const cache = fs.mkdtempSync(path.join(os.tmpdir(), 'kept-'));
+    fs.symlinkSync(path.join(cacheFolder(), 'vmlinux'), path.join(cache, 'vmlinux'));
+    const place = path.join(cache, `code-${String(process.geteuid?.())}`, 'vm');
+    const env = { ...process.env, VHOST_NET_CACHE: cache };
+    const ended = async () => {
+      await run(command(), [[READY, 'exit 0\n']], env);
+      return fs.statSync(place);
+    };
+    try {
+      assert.equal((await run(command('--memory', '32'), [], env)).status, 1);
+      assert.ok(!fs.existsSync(place));
+      const first = await ended();
+      assert.ok(first.size > 200_000, String(first.size));
+      assert.equal((await ended()).ino, first.ino);
+    } finally {
+      fs.rmSync(cache, { recursive: true });
+    }
+  }).timeout(3 * BOOT);
 
   it('gives the guest its tap, and tells what was counted as JSON, apart from the console', async () => {
     const args = ['--tap', 'vmc%d', '--mac', '02:00:00:00:00:07', '--json'];

@@ -4,9 +4,11 @@ import fc from 'fast-check';
 
 import { elf } from '../../support/kernel-files.js';
 import type { ElfSegment } from '../../support/kernel-files.js';
+import { GuestMemory } from '#lib/memory/guest-memory';
 import { compactKernel } from '#lib/vmm/compact-kernel';
 import { inMemory } from '#lib/vmm/image-file';
 import { readVmlinux } from '#lib/vmm/kernel-image';
+import { loadLinux } from '#lib/vmm/linux-boot';
 
 const KIB = 1024;
 const BASE = 0x1000000;
@@ -63,6 +65,25 @@ describe('compactKernel', () => {
     );
   });
 
+  it('loads as it did into memory that is not zero', () => {
+    const parts: [number, number][] = [
+      [0, 100 * KIB],
+      [1, 8 * KIB],
+      [0, 300 * KIB],
+      [2, 4 * KIB],
+    ];
+    const whole = elf(BASE, [segmentAt(BASE, parts, 300 * KIB)]);
+    const [before, after] = [whole, compactKernel(whole)].map((file) => {
+      const buffer = new ArrayBuffer(20 * KIB * KIB);
+      const byteLength = buffer.byteLength;
+      new Uint8Array(buffer).fill(9);
+      const memory = new GuestMemory([{ guestAddress: 0, hostAddress: 0n, byteLength, buffer }]);
+      loadLinux(memory, { kernel: readVmlinux(inMemory(file)), commandLine: '' });
+      return Buffer.from(buffer);
+    });
+    assert.ok(before && after?.equals(before));
+  });
+
   it('leaves out zeros at the beginning, in the middle and at the end, and what nobody loads', () => {
     const parts: [number, number][] = [
       [0, 300 * KIB],
@@ -98,7 +119,8 @@ describe('compactKernel', () => {
     const row = 64 + 56; // the second program header, of no length
     whole.writeBigUInt64LE(BigInt(whole.length), row + 8);
     whole.writeBigUInt64LE(BigInt(note.length), row + 32);
-    const compact = Buffer.from(compactKernel(Buffer.concat([whole, note])));
+    const rest = Buffer.alloc(100 * KIB);
+    const compact = Buffer.from(compactKernel(Buffer.concat([whole, note, rest])));
     const at = Number(compact.readBigUInt64LE(row + 8));
     assert.equal(compact.readUInt32LE(row), 4);
     assert.equal(compact.toString('latin1', at, at + note.length), 'a note');

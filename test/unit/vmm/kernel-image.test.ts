@@ -172,6 +172,38 @@ describe('openKernel', () => {
     assert.equal(await entry(), 0x1000010);
   });
 
+  it('keeps it without its zeros, unless segments overlap, or share what is in the file', async () => {
+    const zeros = { address: 0x1200000, bytes: new Uint8Array(2 ** 20), memoryLength: 2 ** 20 };
+    const [near, far] = [0x1201000, 0x1400000].map((address) => ({ ...zeros, address }));
+    assert.ok(near && far);
+    const shared = Buffer.from(elf(0x1000000, [SEGMENT, zeros, far]));
+    shared.copy(shared, 64 + 2 * 56 + 8, 64 + 56 + 8, 64 + 56 + 16); // where in the file they are
+    const sharing = shared.subarray(0, -zeros.bytes.length);
+    const plain = [
+      [SEGMENT, zeros],
+      [SEGMENT, zeros, near],
+    ].map((all) => elf(0x1000000, all));
+    const kept: number[] = [];
+    for (const kernel of [...plain, sharing]) {
+      fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(kernel, { level: 1 }) }));
+      await entry();
+      const [name = ''] = fs.readdirSync(path.join(folder, 'vmlinux'));
+      kept.push(fs.statSync(path.join(folder, 'vmlinux', name)).size);
+      fs.rmSync(path.join(folder, 'vmlinux'), { recursive: true });
+    }
+    const [compact = 0, ...whole] = kept;
+    assert.ok(compact < 20_000, String(compact));
+    assert.deepEqual(whole, [plain[1]?.length, sharing.length]);
+  });
+
+  it('boots what can not be made compact', async () => {
+    const strange = elf(0x1000000, [SEGMENT, { ...SEGMENT, address: 0x1200000 }]);
+    const view = new DataView(strange.buffer);
+    view.setBigUint64(64 + 56 + 40, 2n ** 64n - 1n, true);
+    fs.writeFileSync(file, bzImage({ payload: zlib.gzipSync(strange) }));
+    assert.equal(await entry(), 0x1000000);
+  });
+
   describe('of a bzImage that has not changed for some time', () => {
     const now = Date.now;
     const packed = (at: number) =>

@@ -84,6 +84,17 @@ describe('loadLinux', () => {
     assert.deepEqual([...bytesAt(memory, 0x1000000, 5)], [1, 2, 3, 9, 9]);
   });
 
+  it('clears what one segment is to clear of another, also where memory is zero', () => {
+    const memory = memoryOf(20 * MIB);
+    const segments = [
+      { address: 0x1000000, bytes: Uint8Array.of(1, 2, 3), memoryLength: 3 },
+      { address: 0x1000000, bytes: Uint8Array.of(4), memoryLength: 16 },
+    ];
+    const file = inMemory(elf(0x1000000, segments));
+    loadLinux(memory, { kernel: readVmlinux(file), commandLine: '' }, { isZero: true });
+    assert.deepEqual([...bytesAt(memory, 0x1000000, 3)], [4, 0, 0]);
+  });
+
   it('leaves no table of an earlier life where a kernel would look for one', () => {
     const memory = memoryOf(64 * MIB);
     bytesAt(memory, 0xf0000, 4).set(Buffer.from('_MP_'));

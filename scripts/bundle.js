@@ -41,7 +41,7 @@ const typescript = {
 };
 
 /** What many a program never comes to need of Node, and what takes long to load. */
-const HEAVY = "require\\('(node:(?:child_process|crypto|fs/promises|net|zlib))'\\)";
+const HEAVY = "require\\('(node:(?:child_process|crypto|fs/promises|net|os|vm|zlib))'\\)";
 
 const escapeUnit = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 

@@ -181,6 +181,7 @@ export class KeptCode {
   readonly #isOff = isForNode();
   readonly #modules = new Map<string, { exports: object }>();
   readonly #loaded = new Map<string, Loaded>();
+  #isDone = false;
 
   /**
    * @param place  The file to keep code in; nothing is kept while it throws.
@@ -213,6 +214,8 @@ export class KeptCode {
    * as much is kept already.
    */
   keep(): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
     try {
       const all = new Map<string, Kept>();
       for (const [name, { source, script }] of this.#loaded) {

@@ -144,6 +144,17 @@ describe('compiled code that is kept', () => {
     assert.deepEqual(fs.readdirSync(path.dirname(place)), ['command']);
   });
 
+  it('stays whole when something else is loaded later', () => {
+    const code = keptCode();
+    code.load(file);
+    code.keep();
+    const { ino } = fs.statSync(place);
+    fs.writeFileSync(path.join(folder, 'late.js'), answering(fresh()));
+    code.load(path.join(folder, 'late.js'));
+    code.keep();
+    assert.equal(fs.statSync(place).ino, ino);
+  });
+
   it('has the functions that were called', () => {
     const sizes = [false, true].map((isCalled) => {
       const code = keptCode();

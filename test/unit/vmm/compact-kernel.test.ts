@@ -41,6 +41,10 @@ const segmentAt = (address: number, parts: [byte: number, length: number][], beh
   return { address, bytes, memoryLength: bytes.length + behind };
 };
 
+/** A kernel with what nobody loads behind it: one that would only become longer stays as it is. */
+const withRest = (segments: readonly ElfSegment[]) =>
+  Buffer.concat([elf(BASE, segments), Buffer.alloc(100 * KIB, 7)]);
+
 describe('compactKernel', () => {
   it('makes a kernel that loads the same, whatever is zero in it', () => {
     fc.assert(
@@ -53,12 +57,13 @@ describe('compactKernel', () => {
             segments.push(segmentAt(at, parts, behind + 1));
             at += segments.at(-1)?.memoryLength ?? 0;
           }
-          const whole = elf(BASE, segments);
+          const whole = withRest(segments);
           const before = loaded(whole);
-          const after = loaded(compactKernel(whole));
+          const compact = compactKernel(whole);
+          const after = loaded(compact);
           assert.ok(Buffer.from(before.memory.buffer).equals(Buffer.from(after.memory.buffer)));
           assert.deepEqual([after.entry, after.end], [before.entry, before.end]);
-          assert.ok(after.read <= before.read);
+          assert.ok(compact.length < whole.length && after.read <= before.read);
         },
       ),
       { numRuns: 100 },
@@ -92,11 +97,7 @@ describe('compactKernel', () => {
       [2, 4 * KIB],
       [0, 300 * KIB],
     ];
-    const whole = Buffer.concat([
-      elf(BASE, [segmentAt(BASE, parts, 0)]),
-      Buffer.alloc(500 * KIB, 7),
-    ]);
-    const compact = compactKernel(whole);
+    const compact = compactKernel(withRest([segmentAt(BASE, parts, 0)]));
     assert.equal(loaded(compact).read, 12 * KIB);
     assert.ok(compact.length < 20 * KIB, String(compact.length));
   });
@@ -107,10 +108,9 @@ describe('compactKernel', () => {
       [0, 60 * KIB],
       [1, 4 * KIB],
     ];
-    const { segments } = readVmlinux(
-      inMemory(compactKernel(elf(BASE, [segmentAt(BASE, parts, 0)]))),
-    );
-    assert.equal(segments.length, 1);
+    const compact = compactKernel(withRest([segmentAt(BASE, parts, 0)]));
+    assert.ok(compact.length < 100 * KIB, String(compact.length));
+    assert.equal(readVmlinux(inMemory(compact)).segments.length, 1);
   });
 
   it('keeps notes, in which other boot loaders find where to begin', () => {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "descriptor.h"
+#include "key_rights.h"
 #include "uapi.h"
 #include "vhost_ioctl.h"
 #include "vhost_memory.h"
@@ -28,13 +29,19 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   return Descriptor::Make(info.Env(), std::move(fd), FileKind::kVhost);
 }
 
+/// The worker inherits the rights of the thread that calls for it.
+int BecomeOwner(const FilePointer& file) {
+  const WorkerRights rights;
+  return VhostIoctl(file, VHOST_SET_OWNER);
+}
+
 /// vhostSetOwner(vhost): the worker's tid, 0 when it can't be known.
 Napi::Value SetOwner(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const FilePointer file = arguments.Vhost(0, "vhost");
   if (!arguments.ok()) return info.Env().Undefined();
   pid_t worker = 0;
-  const int error = FindNewWorker([&file] { return VhostIoctl(file, VHOST_SET_OWNER); }, &worker);
+  const int error = FindNewWorker([&file] { return BecomeOwner(file); }, &worker);
   if (error == 0) file->worker = worker;
   return Finish(info.Env(), error, "VHOST_SET_OWNER", worker);
 }

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 
+import { INITIAL_RIGHTS, rightsOfWorker } from '../support/key-rights.js';
 import { describeWith } from '../support/requirements.js';
 import { VhostNet } from '#lib/sys/vhost-net';
 import type { WorkerThread } from '#lib/sys/worker-thread';
@@ -115,5 +116,15 @@ describeWith(['vhost', 'root'], 'a worker', () => {
     assert.equal(second.alive, true);
     second.setScheduling({ nice: 5 });
     assert.equal(second.scheduling().nice, 5);
+  });
+});
+
+describeWith(['vhost', 'keys', 'cpus'], 'a worker of a process with a protection key', () => {
+  it('has the rights to memory of the kernel, and whoever calls for it keeps his own', () => {
+    const [before, then, after] = rightsOfWorker();
+    assert.equal(before?.[0], 'VHOST_GET_FEATURES');
+    assert.notEqual(before[1], INITIAL_RIGHTS);
+    assert.deepEqual(then, ['VHOST_SET_OWNER', INITIAL_RIGHTS]);
+    assert.deepEqual(after, before);
   });
 });

@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import os from 'node:os';
 
 import { whyNoOpenVSwitch } from './open-vswitch.js';
 import { VhostNet } from '#lib/sys/vhost-net';
@@ -6,7 +7,7 @@ import { VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO } from '#lib/uapi/virtio-net';
 import { has } from '#lib/uapi/virtio';
 
 /** What a test may need of the machine. */
-export type Need = 'vhost' | 'tun' | 'kvm' | 'root' | 'ovs' | 'tunnels';
+export type Need = 'vhost' | 'tun' | 'kvm' | 'root' | 'ovs' | 'tunnels' | 'keys' | 'cpus';
 
 const NODES: Partial<Record<Need, string>> = {
   vhost: '/dev/vhost-net',
@@ -28,7 +29,15 @@ function whyNoTunnels(): string | undefined {
   }
 }
 
+/** Protection keys: the processor has them, and the kernel uses them. */
+function whyNoKeys(): string | undefined {
+  const isUsed = / ospke( |$)/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'));
+  return isUsed ? undefined : 'no memory protection keys (pkeys(7))';
+}
+
 function whyMissing(need: Need): string | undefined {
+  if (need === 'keys') return whyNoKeys();
+  if (need === 'cpus') return os.cpus().length > 1 ? undefined : 'one CPU alone';
   if (need === 'ovs') return whyNoOpenVSwitch();
   if (need === 'tunnels') return whyNoTunnels();
   if (need === 'root') return process.getuid?.() === 0 ? undefined : 'not root';
